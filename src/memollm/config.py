@@ -1,0 +1,88 @@
+"""The run's configuration, as types; with ``run.py`` the only place that knows Hydra.
+
+A part is a dataclass, so its class is its schema and its defaults are written once, in the code.
+Composition gives plain typed data, ``live`` makes the parts of it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import pkgutil
+from dataclasses import dataclass, field
+from typing import Any
+
+from hydra.core.config_store import ConfigStore
+from omegaconf import MISSING, DictConfig, OmegaConf
+
+from memollm.evaluation.base import Evaluation
+from memollm.hf.models import ModelSource
+from memollm.memory.ebbinghaus import Memory
+from memollm.memory.retention import RetentionCurve
+from memollm.modes.base import Mode
+from memollm.registry import groups
+from memollm.tracking.base import Tracker
+
+ROOMS = ("memory", "modes", "evaluation", "tracking")  # a file added here is found by itself
+MODULES = ("memollm.hf.models",)  # the one module of its room that is light enough to compose with
+
+
+@dataclass
+class RunConfig:
+    """One cell. The keys that people turn are at the top, and are handed down to the parts."""
+
+    model: ModelSource = MISSING
+    mode: Mode = MISSING
+    retention: RetentionCurve = MISSING
+    memory: Memory = field(default_factory=Memory)
+    evaluation: dict[str, Evaluation] = field(default_factory=dict)
+    tracker: Tracker = MISSING
+    threshold: Any = Memory.threshold  # see memory/threshold.py
+    memory_strength: float = Memory.strength
+    layer_fraction: float = Memory.layer_fraction
+    seed: int = 0
+    outputs: str = "outputs"  # folder of all runs
+    resume: bool = True  # take over what earlier runs of the same cell measured
+    force: bool = False  # measure everything again; the same as resume=false
+
+    def __post_init__(self) -> None:
+        if not self.evaluation:
+            raise ValueError(
+                "evaluation=[] is not allowed, choose from " + ", ".join(groups()["evaluation"])
+            )
+
+
+def register_schemas() -> None:
+    """Give Hydra the schema of the run and of every registered part, as ``<group>/base_<name>``."""
+    for room in ROOMS:
+        package = importlib.import_module(f"memollm.{room}")
+        for module in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
+            importlib.import_module(module.name)
+    for name in MODULES:
+        importlib.import_module(name)
+    store = ConfigStore.instance()
+    store.store(name="run_schema", node=RunConfig)
+    for group, parts in groups().items():
+        for name, part in parts.items():
+            store.store(group=group, name=f"base_{name}", node=_schema(part))
+
+
+def live(composed: DictConfig) -> RunConfig:
+    """The parts that a composed configuration describes.
+
+    Raises:
+        ValueError: from the part that a value does not suit.
+        OmegaConfBaseException: for a value of the wrong type.
+    """
+    config = OmegaConf.to_object(composed)
+    assert isinstance(config, RunConfig)
+    return config
+
+
+def _schema(part: type) -> DictConfig:
+    """A part's fields; a part inside it is the one that is chosen at the top, under its group."""
+    schema = OmegaConf.structured(part)
+    for inner in dataclasses.fields(part):
+        if OmegaConf.get_type(schema, inner.name) in groups().get(inner.name, {}).values():
+            schema[inner.name] = f"${{{inner.name}}}"
+    return schema

@@ -1,0 +1,180 @@
+"""Perplexity as a stream: how well text is predicted from what the memory kept of it."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import math
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from memollm.evaluation.base import Evaluation, Metric, Sample, Subject
+from memollm.evaluation.breakdown import bucket, ratio, recurrence, tally
+from memollm.evaluation.streaming import opening, score
+from memollm.evaluation.text import Text, byte_length, load, tokenise
+from memollm.evaluation.windows import Window, spread, windows
+from memollm.registry import register
+
+KEY = "evaluation.perplexity"
+RECURRING = 3  # tokens that must recur: two that name the place, and the one to predict
+
+
+class Method(StrEnum):
+    """How a text longer than the context is cut."""
+
+    streaming = "streaming"  # end to end; every token scored with all the memory keeps
+    strided = "strided"  # overlapping; only the last ``stride`` tokens scored
+
+
+class Documents(StrEnum):
+    """What a window may hold."""
+
+    joined = "joined"  # one stream of all documents, an empty line between two
+    separate = "separate"  # tokens of one document only
+
+
+@register("evaluation", "perplexity")
+@dataclass
+class Perplexity(Evaluation):
+    """Perplexity, bits per byte, and the loss by position and by distance.
+
+    Every window is a fresh cache, fed ``prefill_chunk`` tokens at a time. A window is one
+    sample. Where the text holds more than ``max_tokens``, the windows lie evenly over it; where
+    it holds less, all there is is used, once, and each metric's ``n`` tells how many tokens that
+    was. Nothing is cut unsaid: a sample names its document, and the tokens fed and scored.
+
+    ``nll_position_<a>_<b>``: tokens with a to b-1 tokens of their window before them.
+    ``nll_distance_<a>_<b>``: tokens that end a sequence of three which last ended a to b-1 tokens
+    ago in the same window: what a model could copy if it still knew that place.
+    ``nll_distance_none`` is for the others. Far recurrences are rarer words than near ones, so
+    compare a range between modes, not with its neighbour.
+
+    Bits per byte divides by the UTF-8 bytes that the scored tokens decode to, which makes
+    tokenizers comparable. Standard errors are clustered by window.
+
+    ``method: strided`` with ``max_tokens: null`` is the recipe of Hugging Face's guide
+    (huggingface.co/docs/transformers/perplexity), which has a window's first token predicted
+    from nothing only once; ``context`` is its max_length. A tokenizer's BOS token, where it has
+    one, opens every window here and counts into ``context``.
+
+    The default scores 32 thousand tokens, about 100 kB of English, in 8 windows.
+    """
+
+    text: str = "bundled"  # or a text file, or <data set>[:<config>[:<split>]]
+    column: str = "text"  # of a data set
+    documents: Documents = Documents.joined
+    max_tokens: int | None = 32768  # budget of tokens fed; null: all there is
+    context: int = 4096  # tokens, the longest window
+    method: Method = Method.streaming
+    stride: int = 512  # tokens, for ``strided``; at most ``context``
+
+    def __post_init__(self) -> None:
+        if self.context < 2:
+            raise ValueError(f"{KEY}.context={self.context} is not allowed, it must be at least 2")
+        if self.method is Method.strided and not 1 <= self.stride <= self.context:
+            raise ValueError(
+                f"{KEY}.stride={self.stride} is not allowed, it must lie between 1 and "
+                f"{KEY}.context={self.context}: a longer one would leave tokens out"
+            )
+        if self.max_tokens is not None and self.max_tokens < self.context:
+            raise ValueError(
+                f"{KEY}.max_tokens={self.max_tokens} is not allowed, it must hold one window of "
+                f"{KEY}.context={self.context}; null takes all of the text"
+            )
+
+    @functools.cached_property
+    def _text(self) -> Text:
+        return load(self.text, self.column, f"{KEY}.text")
+
+    def prepare(self) -> None:
+        _ = self._text
+
+    def check(self, subject: Subject) -> None:
+        if self.context > subject.max_length:
+            raise ValueError(
+                f"{KEY}.context={self.context} is longer than {subject.name} takes, "
+                f"{subject.max_length} tokens; choose at most that"
+            )
+        longest = max(map(len, self._streams(subject)))
+        room = self.context - len(opening(subject.tokenizer))
+        if self.documents is Documents.joined and longest < room:
+            raise ValueError(
+                f"{KEY}.text={self.text!r} holds {longest} tokens, fewer than one window of "
+                f"{KEY}.context={self.context}; choose a longer text or a shorter context"
+            )
+        if longest < 2:
+            raise ValueError(f"{KEY}.text={self.text!r} has no document of two tokens or more")
+
+    def size(self, subject: Subject) -> int:
+        return len(self._windows(subject))
+
+    def samples(self, subject: Subject, done: Collection[str] = ()) -> Iterator[Sample]:
+        streams = self._streams(subject)
+        for window in self._windows(subject):
+            if window.name not in done:
+                yield self._measure(subject, streams[window.document], window)
+
+    def metrics(self, samples: Sequence[Sample]) -> dict[str, Metric]:
+        if len({sample["text"] for sample in samples}) > 1:
+            raise ValueError(
+                f"{KEY}.text={self.text!r} has changed since some of these samples were "
+                "measured; measure them all anew (force=true)"
+            )
+        nll = _mean_loss([(s["nll"], s["tokens"]) for s in samples], "nats/token")
+        perplexity = math.exp(nll.value)
+        error = None if nll.stderr is None else perplexity * nll.stderr  # delta method
+        bits, bits_error = ratio([(s["nll"] / math.log(2), s["bytes"]) for s in samples])
+        found = {
+            "perplexity": Metric(perplexity, "per token", False, nll.n, error),
+            "nll": nll,
+            "bits_per_byte": Metric(bits, "bits/byte", False, nll.n, bits_error),
+        }
+        for axis in ("position", "distance"):
+            names = {name for sample in samples for name in sample[axis]}
+            for name in sorted(names, key=lambda name: (name == "none", name.zfill(20))):
+                parts = [sample[axis][name] for sample in samples if name in sample[axis]]
+                loss = _mean_loss([(total, count) for count, total in parts], "nats/token")
+                found[f"nll_{axis}_{name}"] = loss
+        return found
+
+    def _streams(self, subject: Subject) -> tuple[tuple[int, ...], ...]:
+        joined = self.documents is Documents.joined
+        documents = (self._text.joined,) if joined else self._text.documents
+        return tokenise(documents, subject.tokenizer)
+
+    def _windows(self, subject: Subject) -> list[Window]:
+        start = opening(subject.tokenizer)
+        room = self.context - len(start)
+        step = room if self.method is Method.streaming else min(self.stride, room)
+        every = windows(map(len, self._streams(subject)), room, step, opened=bool(start))
+        return every if self.max_tokens is None else spread(every, self.max_tokens // self.context)
+
+    def _measure(self, subject: Subject, stream: Sequence[int], window: Window) -> Sample:
+        start = opening(subject.tokenizer)
+        ids = stream[window.start : window.stop]
+        with subject.session() as session:
+            losses = score(session, [*start, *ids], subject.prefill_chunk, subject.device)
+            memory = dataclasses.asdict(session.memory_use())
+        skipped = window.first - window.start  # tokens of the window that are context alone
+        scored = losses[len(start) + skipped - 1 :].tolist()
+        distances = recurrence(ids, RECURRING)[skipped:]
+        far = ["none" if distance is None else bucket(distance) for distance in distances]
+        return {
+            "id": window.name,
+            "document": window.document,
+            "fed": [window.start, window.stop],  # tokens of the document
+            "scored": [window.first, window.stop],
+            "tokens": len(scored),
+            "bytes": byte_length(subject.tokenizer, stream, window.first, window.stop),
+            "nll": math.fsum(scored),
+            "position": tally(map(bucket, range(skipped, len(ids))), scored),
+            "distance": tally(far, scored),
+            "memory": memory,
+            "text": self._text.fingerprint,
+        }
+
+
+def _mean_loss(parts: Sequence[tuple[float, float]], unit: str) -> Metric:
+    value, error = ratio(parts)
+    return Metric(value, unit, False, int(sum(size for _, size in parts)), error)

@@ -1,0 +1,214 @@
+"""Attaching a memory to a model: for as long as a ``with`` block lasts.
+
+    with attach(model, Memory(threshold=0.05)):
+        model.generate(**inputs)
+
+While it lasts, every cache the model is given or makes gets memory layers before its first token.
+Nothing of the model's code is replaced: a hook looks at each forward pass before it begins and
+after it ended, the attention implementation is set by its name, and ``generate`` is handed a cache
+that has memory layers from the start (assisted decoding tells a cache what it is for before the
+first forward pass). All is undone at the end.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from transformers import PreTrainedModel
+from transformers.cache_utils import Cache, DynamicCache, DynamicLayer
+
+from memollm.cache.ledger import Ledger
+from memollm.hf import attention
+from memollm.hf.families import UnsupportedModelError, memory_layers
+from memollm.hf.layer import MemoryLayer
+from memollm.hf.remembering import Remembering
+from memollm.memory.aggregation import Council
+from memollm.memory.ebbinghaus import Aggregation, Memory
+from memollm.modes.base import Mode
+from memollm.modes.sparse_attention import SparseAttention
+
+
+@contextmanager
+def attach(
+    model: PreTrainedModel,
+    memory: Memory | None = None,
+    mode: Mode | None = None,
+    *,
+    ledger: bool = False,
+) -> Iterator[Attachment | None]:
+    """Give ``model`` a memory inside the block.
+
+    Gradients are off inside: what is forgotten has none.
+
+    Args:
+        model: any causal language model that routes attention through Transformers' interface.
+        memory: default ``Memory()``.
+        mode: default ``SparseAttention()``; ``Baseline()`` leaves the model wholly alone.
+        ledger: whether layers note what was known of tokens they forgot.
+
+    Raises:
+        UnsupportedModelError: if the model cannot honour a memory.
+    """
+    mode = SparseAttention() if mode is None else mode
+    if not mode.has_memory:
+        yield None
+        return
+    attachment = Attachment(model, Memory() if memory is None else memory, mode, ledger)
+    before = model.config._attn_implementation
+    chunk = model.generation_config.prefill_chunk_size if model.generation_config else None
+    attention.register()
+    hooks = [
+        model.register_forward_pre_hook(attachment.before, with_kwargs=True),
+        model.register_forward_hook(attachment.after, with_kwargs=True),
+    ]
+    try:
+        model.set_attn_implementation(attention.NAME)
+        model.__dict__["generate"] = attachment.generating(type(model).generate.__get__(model))
+        if attachment.memory.aggregation == Aggregation.vote and model.generation_config:
+            model.generation_config.prefill_chunk_size = attachment.memory.prefill_chunk
+        with torch.no_grad():
+            yield attachment
+    finally:
+        for hook in hooks:
+            hook.remove()
+        model.__dict__.pop("generate", None)
+        if model.generation_config:
+            model.generation_config.prefill_chunk_size = chunk
+        model.set_attn_implementation(before or "eager")
+
+
+class Attachment:
+    """What ``attach`` put on a model."""
+
+    def __init__(self, model: PreTrainedModel, memory: Memory, mode: Mode, ledger: bool) -> None:
+        self.memory, self.mode, self.ledger = memory, mode, ledger
+        self.layers = memory_layers(model, memory)
+        self._thresholds = memory.thresholds(len(self.layers))
+        self._config = model.config.get_text_config(decoder=True)
+        self._signature = inspect.signature(model.forward)
+        self.cache: Cache | None = None  # of the last forward pass
+
+    def new_cache(self) -> Cache:
+        """An empty cache with memory layers, for ``past_key_values``."""
+        cache = DynamicCache(config=self._config)
+        self._convert(cache)
+        return cache
+
+    def before(
+        self, model: PreTrainedModel, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Before a forward pass: see to its cache, and tell the layers what they cannot see."""
+        call = self._signature.bind_partial(*args, **kwargs).arguments
+        call = {**call, **call.pop("kwargs", {})}
+        cache = call.get("past_key_values")
+        if cache is None:
+            cache = self.new_cache()
+        elif not self.memory_layers(cache):
+            self._convert(cache)
+        call["past_key_values"] = self.cache = cache
+        ids = call.get("input_ids")
+        tokens: torch.Tensor = call["inputs_embeds"] if ids is None else ids
+        valid = _valid(call.get("attention_mask"), tokens.shape[1])
+        for layer in self.memory_layers(cache):
+            layer.valid = valid
+            layer.candidates = _candidates(call, layer, tokens.shape[1])
+            layer.calls = 0
+        return (), call
+
+    def after(self, model: PreTrainedModel, args: tuple, kwargs: dict, output: Any) -> None:
+        """After a forward pass: make sure that every memory layer took part in it."""
+        assert self.cache is not None
+        silent = [i for i in self.layers if not getattr(self.cache.layers[i], "calls", 0)]
+        if silent:
+            raise UnsupportedModelError(
+                f"{type(model).__name__}: layers {silent} did not pass their attention through "
+                "Transformers' attention interface; the memory had no effect there"
+            )
+
+    def generating(self, generate: Callable[..., Any]) -> Callable[..., Any]:
+        """``generate`` with a cache of ours, where the caller brings none."""
+
+        @functools.wraps(generate)
+        def with_memory(*args: Any, **kwargs: Any) -> Any:
+            for key in ("cache_implementation", "use_cache"):
+                given = kwargs.get(key)
+                if given not in (None, True, "dynamic"):
+                    raise ValueError(
+                        f"{key}={given!r} is not supported under a memory: leave it out"
+                    )
+            cache = kwargs.get("past_key_values")
+            if cache is None:
+                cache = self.new_cache()
+            elif not self.memory_layers(cache):
+                self._convert(cache)
+            return generate(*args, **{**kwargs, "past_key_values": cache})
+
+        return with_memory
+
+    def memory_layers(self, cache: Cache) -> list[MemoryLayer]:
+        """The memory layers of a cache, first to last."""
+        return [layer for layer in getattr(cache, "layers", ()) if isinstance(layer, MemoryLayer)]
+
+    def _convert(self, cache: Cache) -> None:
+        """Put memory layers in place of a fresh cache's plain ones."""
+        if not isinstance(cache, DynamicCache) or cache.offloading:
+            raise ValueError(
+                f"a memory needs a DynamicCache that is not offloaded, but past_key_values is a "
+                f"{type(cache).__name__}; leave cache_implementation at its default"
+            )
+        if cache.get_seq_length():
+            raise ValueError(
+                f"past_key_values already holds {cache.get_seq_length()} tokens that no memory "
+                "saw; start "
+                "from an empty cache, or from one that was filled under the memory"
+            )
+        if not cache.layers:
+            cache.layers = DynamicCache(config=self._config).layers
+        council = None
+        if self.memory.aggregation == Aggregation.vote:
+            council = Council(self.memory.share)
+        for index, threshold in zip(self.layers, self._thresholds, strict=True):
+            plain = cache.layers[index]
+            if type(plain) is not DynamicLayer:
+                raise ValueError(
+                    f"layer {index} of past_key_values is a {type(plain).__name__}, not a "
+                    "DynamicLayer"
+                )
+            notes = Ledger() if self.ledger else None
+            remembering = Remembering(self.memory, self.mode, threshold, council, notes)
+            if council is not None:
+                council.members.append(remembering)
+            cache.layers[index] = MemoryLayer(remembering)
+
+
+def _valid(mask: torch.Tensor | None, count: int) -> torch.Tensor | None:
+    """Which of the new tokens are no pads."""
+    if mask is None:
+        return None
+    if mask.dim() != 2:
+        raise ValueError(
+            f"attention_mask of {mask.dim()} dimensions is not supported under a memory: pass the "
+            "2-dimensional padding mask (batch, tokens)"
+        )
+    return mask[:, -count:].bool()
+
+
+def _candidates(call: dict[str, Any], layer: MemoryLayer, count: int) -> int:
+    """How many of the new tokens are guesses of assisted decoding, which may be taken back."""
+    if not layer.record_past:
+        return 0
+    keep = call.get("logits_to_keep")
+    if keep is not None:
+        return int(keep) - 1
+    if layer.get_seq_length():
+        return count - 1
+    raise ValueError(
+        "assisted decoding under a memory needs a model whose forward takes logits_to_keep: "
+        "without it "
+        "the prompt cannot be told from the candidates"
+    )

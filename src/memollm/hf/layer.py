@@ -1,0 +1,88 @@
+"""The cache layer that Transformers calls: one memory layer in a ``Cache``."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from transformers.cache_utils import CacheLayerMixin
+
+from memollm.hf.remembering import Remembering
+
+TAG = "memollm_layer"  # attribute of the keys handed to the attention function: who they belong to
+
+
+class MemoryLayer(CacheLayerMixin):
+    """Hands a layer's keys and values on to its ``Remembering``, in the words of ``Cache``.
+
+    Attention functions are not given the cache. Every model passes the very tensor that
+    ``update`` returned to its attention function, so the new keys carry a tag that says whose
+    they are; appending, attending and forgetting happen there.
+    """
+
+    is_compileable = False  # lengths change at every step; masks are made here
+    is_sliding = False
+    is_croppable = True
+
+    def __init__(self, remembering: Remembering) -> None:
+        super().__init__()
+        self.remembering = remembering
+        self.valid: Tensor | None = None  # of the forward pass under way: False on pads
+        self.candidates = 0  # last tokens of the forward pass that may be taken back
+        self.calls = 0  # attention calls since the layer was made; see attach
+
+    def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
+        self.is_initialized = True
+
+    def update(
+        self, key_states: Tensor, value_states: Tensor, *args: object, **kwargs: object
+    ) -> tuple[Tensor, Tensor]:
+        self.is_initialized = True
+        keys = key_states.view_as(key_states)  # a tag of our own, whoever else holds the tensor
+        setattr(keys, TAG, self)
+        return keys, value_states
+
+    def get_seq_length(self) -> int:
+        """Tokens seen, not stored: positions go on after eviction."""
+        return self.remembering.columns
+
+    def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
+        return self.get_seq_length() + query_length, 0
+
+    def get_max_length(self) -> int:
+        return -1
+
+    def activate_past_recording(self) -> None:
+        self.record_past = True
+
+    @property
+    def record_past(self) -> bool:
+        """Whether tokens of the next forward passes may be taken back by ``crop``."""
+        return self.remembering.recording
+
+    @record_past.setter
+    def record_past(self, value: bool) -> None:
+        self.remembering.recording = value
+
+    def crop(self, tokens_to_remove: int) -> None:
+        if tokens_to_remove > 0:
+            raise ValueError(f"crop({tokens_to_remove}) is not supported: pass a negative number")
+        self.remembering.crop(-tokens_to_remove)
+
+    def reorder_cache(self, beam_idx: Tensor) -> None:
+        self.remembering.select_rows(beam_idx)
+
+    def batch_repeat_interleave(self, repeats: int) -> None:
+        rows = torch.arange(len(self.remembering.seen)).repeat_interleave(repeats)
+        self.remembering.select_rows(rows)
+
+    def batch_select_indices(self, indices: Tensor) -> None:
+        self.remembering.select_rows(indices)
+
+    def reset(self) -> None:
+        self.remembering.reset()
+
+    def offload(self) -> None:
+        raise ValueError("cache_implementation='offloaded' is not supported together with a memory")
+
+    def prefetch(self) -> None:
+        raise ValueError("cache_implementation='offloaded' is not supported together with a memory")

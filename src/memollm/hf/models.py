@@ -1,0 +1,148 @@
+"""Where a model comes from: the bundled one, any from the hub or a folder, or random weights.
+
+The parts here are light: Transformers is imported when a model is loaded, not when a run is
+composed.
+"""
+
+from __future__ import annotations
+
+import abc
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from memollm.reference import weights_path
+from memollm.registry import refusal, register
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+DTYPES = ("auto", "float32", "bfloat16", "float16", "float64")
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A model in memory, ready for inference."""
+
+    name: str
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+
+
+@dataclass
+class ModelSource(abc.ABC):
+    """A place to load a causal language model from."""
+
+    dtype: str = "float32"  # of weights and cache; auto: the checkpoint's own
+    device: str = "auto"  # auto: cuda if there is one, else cpu
+
+    def __post_init__(self) -> None:
+        if self.dtype not in DTYPES:
+            raise refusal("model.dtype", self.dtype, DTYPES)
+
+    def prepare(self) -> None:  # noqa: B027 - not every source has something to look for
+        """Refuse what cannot be loaded, as far as can be told without loading it."""
+
+    @abc.abstractmethod
+    def load(self) -> Loaded:
+        """The model, in evaluation mode on its device."""
+
+    def torch_dtype(self) -> torch.dtype | str:
+        import torch
+
+        return "auto" if self.dtype == "auto" else getattr(torch, self.dtype)
+
+    def torch_device(self) -> torch.device:
+        import torch
+
+        if self.device != "auto":
+            return torch.device(self.device)
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+@register("model", "reference")
+@dataclass
+class ReferenceModel(ModelSource):
+    """The model that comes with this package: small, trained to read English and to retrieve."""
+
+    def load(self) -> Loaded:
+        return _pretrained(self, str(weights_path()), "reference")
+
+
+@register("model", "hf")
+@dataclass
+class HubModel(ModelSource):
+    """Any causal language model of the Hugging Face hub, or of a local folder.
+
+    Weights are read from safetensors only, and a repository's own code is run only with
+    ``trust_remote_code``.
+    """
+
+    dtype: str = "auto"
+    name: str | None = None  # hub id (owner/name) or folder
+    revision: str | None = None  # branch, tag or commit of the hub
+    trust_remote_code: bool = False
+
+    def prepare(self) -> None:
+        if not self.name:
+            raise ValueError("model.name is not set: give a hub id (owner/name) or a local folder")
+        folder = Path(self.name).expanduser()
+        looks_local = self.name.startswith((".", "/", "~")) or self.name.count("/") > 1
+        if looks_local and not (folder / "config.json").is_file():
+            raise ValueError(
+                f"model.name={self.name!r} is not allowed, it has no config.json to load"
+            )
+
+    def load(self) -> Loaded:
+        self.prepare()
+        assert self.name is not None
+        path = Path(self.name).expanduser()
+        where = str(path) if path.is_dir() else self.name
+        options = {"revision": self.revision, "trust_remote_code": self.trust_remote_code}
+        try:
+            return _pretrained(self, where, self.name, **options)
+        except OSError as error:
+            raise ValueError(
+                f"model.name={self.name!r} could not be loaded: it is no local folder, and the "
+                "hub gave "
+                f"no such model (or cannot be reached from here). {error}"
+            ) from error
+
+
+@register("model", "random")
+@dataclass
+class RandomModel(ModelSource):
+    """A real architecture with random weights: for speed and memory, with nothing to download.
+
+    Its text means nothing. Prompts are read with the bundled model's tokenizer.
+    """
+
+    model_type: str = "qwen2"  # as in config.json
+    settings: dict[str, Any] = field(default_factory=dict)  # the rest of config.json
+    weights_seed: int = 0
+
+    def load(self) -> Loaded:
+        import torch
+        from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+
+        config = AutoConfig.for_model(self.model_type, **self.settings)
+        dtype = self.torch_dtype()
+        with torch.random.fork_rng(devices=[]), self.torch_device():
+            torch.manual_seed(self.weights_seed)
+            model = AutoModelForCausalLM.from_config(
+                config, dtype=torch.float32 if dtype == "auto" else dtype
+            )
+        tokenizer = AutoTokenizer.from_pretrained(str(weights_path()))
+        return Loaded(f"random {self.model_type}", model.eval(), tokenizer)
+
+
+def _pretrained(source: ModelSource, where: str, name: str, **options: Any) -> Loaded:
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(where, **options)
+    model = AutoModelForCausalLM.from_pretrained(
+        where, dtype=source.torch_dtype(), use_safetensors=True, **options
+    )
+    model.to(source.torch_device())  # pyright: ignore[reportArgumentType]
+    return Loaded(name, model.eval(), tokenizer)

@@ -1,0 +1,124 @@
+"""A Hugging Face model as evaluations see it: the ``Subject`` and ``Session`` of "
+"evaluation.base."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers.cache_utils import Cache, DynamicCache
+
+from memollm.evaluation.base import MemoryUse
+from memollm.hf.attach import attach
+from memollm.hf.layer import MemoryLayer
+from memollm.memory.ebbinghaus import Aggregation, Memory
+from memollm.modes.base import Mode
+from memollm.modes.baseline import Baseline
+
+
+class HFSubject:
+    """A causal language model under a memory and a mode."""
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        memory: Memory,
+        mode: Mode,
+        name: str = "",
+    ) -> None:
+        self.model, self.tokenizer, self.memory, self.mode = model, tokenizer, memory, mode
+        self.name = name or type(model).__name__
+        self.prefill_chunk = memory.prefill_chunk
+        self.has_memory = mode.has_memory
+        config = model.config.get_text_config(decoder=True)
+        self.max_length: int = config.max_position_embeddings
+        with attach(model, memory, mode):  # refuses what cannot be honoured, before any measurement
+            pass
+
+    @property
+    def device(self) -> torch.device:
+        return self.model.device
+
+    @contextmanager
+    def session(self) -> Iterator[HFSession]:
+        """A fresh cache; the memory is attached while the block lasts."""
+        with attach(self.model, self.memory, self.mode) as attachment, torch.no_grad():
+            config = self.model.config.get_text_config(decoder=True)
+            cache = DynamicCache(config=config) if attachment is None else attachment.new_cache()
+            chunked = self.has_memory and self.memory.aggregation == Aggregation.vote
+            yield HFSession(self.model, cache, self.memory.prefill_chunk if chunked else None)
+
+    def untouched(self) -> HFSubject:
+        """The same model without memory."""
+        return HFSubject(self.model, self.tokenizer, self.memory, Baseline(), self.name)
+
+
+class HFSession:
+    """One cache that is being filled."""
+
+    def __init__(self, model: PreTrainedModel, cache: Cache, chunk: int | None = None) -> None:
+        self.model, self.cache = model, cache
+        self._chunk = chunk  # most tokens of one forward pass of the model; None: any number
+        self._mask: Tensor | None = None  # of all tokens so far; None: no pads
+
+    def forward(
+        self,
+        ids: Int[Tensor, "batch queries"],
+        mask: Bool[Tensor, "batch queries"] | None = None,
+        last_only: bool = False,
+    ) -> Float[Tensor, "batch _ vocabulary"]:
+        """Feed tokens; logits of each of them, or with ``last_only`` of the last alone."""
+        ids = ids.to(self.model.device)
+        step = self._chunk or ids.shape[1]
+        parts = []
+        for start in range(0, ids.shape[1], step):
+            part = None if mask is None else mask[:, start : start + step].to(ids.device)
+            logits = self._step(ids[:, start : start + step], part, last_only)
+            parts = [logits] if last_only else [*parts, logits]
+        return parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
+
+    def _step(self, ids: Tensor, mask: Tensor | None, last_only: bool) -> Tensor:
+        seen = self.cache.get_seq_length()
+        options = {}
+        if mask is not None or self._mask is not None:
+            new = torch.ones_like(ids, dtype=torch.bool) if mask is None else mask
+            old = new.new_ones(len(ids), seen) if self._mask is None else self._mask
+            self._mask = torch.cat([old, new], dim=1)
+            options["attention_mask"] = self._mask.long()
+            positions = (self._mask.long().cumsum(dim=1) - 1).clamp(min=0)
+            options["position_ids"] = positions[:, seen:]
+        if last_only and _takes(type(self.model), "logits_to_keep"):
+            options["logits_to_keep"] = 1
+        out = self.model(input_ids=ids, past_key_values=self.cache, use_cache=True, **options)
+        return out.logits[:, -1:] if last_only else out.logits
+
+    def memory_use(self) -> MemoryUse:
+        """What the cache holds now, and what an ordinary one would hold."""
+        kept, held, ordinary, seen = [], 0, 0, 0
+        for layer in self.cache.layers:
+            if isinstance(layer, MemoryLayer):
+                slab, tokens = layer.remembering.slab, layer.remembering.seen
+                seen = max(seen, int(tokens.max()))
+                kept.append(layer.remembering.kept_tokens())
+                held += layer.remembering.nbytes()
+                slots = slab.length * len(tokens)
+                ordinary += slab.nbytes("keys", "values") // slots * int(tokens.sum())
+            elif isinstance(keys := getattr(layer, "keys", None), Tensor):
+                values: Tensor = layer.values  # pyright: ignore
+                used = keys.numel() * keys.element_size() + values.numel() * values.element_size()
+                kept.append(float(keys.shape[-2]))
+                held, ordinary = held + used, ordinary + used
+        seen = seen or self.cache.get_seq_length()
+        return MemoryUse(kept, seen, held, ordinary)
+
+
+@functools.cache
+def _takes(model: type[PreTrainedModel], argument: str) -> bool:
+    return argument in inspect.signature(model.forward).parameters

@@ -1,0 +1,111 @@
+"""The memory's configuration: every number that DESIGN section 2 gives a name to."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from memollm.memory.retention import ExponentialRetention, RetentionCurve
+from memollm.memory.threshold import Threshold, parse, per_layer
+from memollm.registry import register
+
+
+class Aggregation(StrEnum):
+    """Who decides that a token is forgotten."""
+
+    layer = "layer"  # every memory layer alone, for itself
+    vote = "vote"  # all memory layers together, once a share of them agrees
+
+
+@register("memory", "ebbinghaus")
+@dataclass
+class Memory:
+    """A memory on the forgetting curve R = exp(-t / S), rehearsed by attention.
+
+    Per memory layer, each cached token i carries strength S_i and age t_i:
+
+        on insertion          S_i = strength, t_i = 0
+        for each later query  t_i += time_step; S_i += reinforcement * a_i, where a_i is the
+                              attention weight the query gave i, averaged over query heads;
+                              t_i = 0 if a_i >= recall_threshold
+        then                  i is forgotten for good if R_i < threshold and i is not protected
+
+    A token that is never rehearsed is kept for ``strength * -ln(threshold) / time_step`` tokens:
+    with the defaults 2302.
+
+    >>> Memory().lifetime_tokens(0.01)
+    2302.58...
+    """
+
+    retention: RetentionCurve = field(default_factory=ExponentialRetention)
+    strength: float = 5.0  # S on insertion, in units of time; > 0
+    time_step: float = 0.01  # time that passes with each token; > 0
+    reinforcement: float = 1.0  # strength gained for each unit of attention; >= 0
+    recall_threshold: float | None = 0.01  # attention that restarts the clock; None: none does
+    threshold: Any = 0.01  # see memory.threshold
+    budget: Any = None  # tokens to keep with threshold=auto: share (0, 1) or count
+    sinks: int = 4  # first tokens, never forgotten; >= 0
+    recent: int = 16  # newest tokens, not forgotten while they are; >= 0
+    aggregation: Aggregation = Aggregation.layer
+    share: float = 0.5  # of memory layers that must agree, with aggregation=vote; (0, 1]
+    layer_fraction: float = 0.5  # of the layers, counted from the first, have memory; (0, 1]
+    prefill_chunk: int = 256  # prompt tokens between two applications of retention; >= 1
+
+    def __post_init__(self) -> None:
+        _require("memory_strength", self.strength, 0 < self.strength < math.inf, "> 0")
+        _require("memory.time_step", self.time_step, 0 < self.time_step < math.inf, "> 0")
+        gain = self.reinforcement
+        _require("memory.reinforcement", gain, 0 <= gain < math.inf, ">= 0")
+        recall = self.recall_threshold
+        _require(
+            "memory.recall_threshold",
+            recall,
+            recall is None or 0 < recall <= 1,
+            "in (0, 1] or null",
+        )
+        _require("memory.sinks", self.sinks, self.sinks >= 0, ">= 0")
+        _require("memory.recent", self.recent, self.recent >= 0, ">= 0")
+        _require("memory.share", self.share, 0 < self.share <= 1, "in (0, 1]")
+        _require("layer_fraction", self.layer_fraction, 0 < self.layer_fraction <= 1, "in (0, 1]")
+        _require("memory.prefill_chunk", self.prefill_chunk, self.prefill_chunk >= 1, ">= 1")
+        parse(self.threshold, self.budget)
+        if self.budget is not None and self.aggregation == Aggregation.vote:
+            raise ValueError(
+                "memory.aggregation=vote is not allowed with threshold=auto: votes need a number, "
+                "since the layers' budgets would fall on different tokens"
+            )
+        if isinstance(self.budget, int) and self.budget < self.sinks + self.recent:
+            raise ValueError(
+                f"memory.budget={self.budget} is not allowed, it must be at least the "
+                f"{self.sinks + self.recent} protected tokens (memory.sinks + memory.recent)"
+            )
+
+    def layers(self, total: int) -> int:
+        """How many of a model's ``total`` layers have memory: the first ones.
+
+        Raises:
+            ValueError: if it is none.
+        """
+        count = int(self.layer_fraction * total + 1e-9)
+        if count == 0:
+            raise ValueError(
+                f"layer_fraction={self.layer_fraction} is not allowed, it leaves no memory "
+                "layer in a "
+                f"model of {total} layers; it must be at least {1 / total:.3g}"
+            )
+        return count
+
+    def thresholds(self, layers: int) -> list[Threshold]:
+        """The threshold of each of ``layers`` memory layers."""
+        return per_layer(self.threshold, self.budget, layers)
+
+    def lifetime_tokens(self, threshold: float) -> float:
+        """Tokens for which a token is kept that is never rehearsed."""
+        return self.strength * self.retention.lifetime(threshold) / self.time_step
+
+
+def _require(name: str, value: object, allowed: bool, condition: str) -> None:
+    if not allowed:
+        raise ValueError(f"{name}={value} is not allowed, it must be {condition}")

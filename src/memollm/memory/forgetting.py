@@ -1,0 +1,54 @@
+"""Forgetting: which tokens are given up, by retention, protection and budget."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+Position = Int[Tensor, "batch pairs"]  # of each token in its own sequence, pads not counted
+
+
+def protected(
+    position: Position, seen: Int[Tensor, " batch"], sinks: int, recent: int
+) -> Bool[Tensor, "batch pairs"]:
+    """Tokens that are never forgotten: the first ``sinks`` and the newest ``recent``.
+
+    >>> protected(torch.arange(6)[None], torch.tensor([6]), sinks=1, recent=2).int()
+    tensor([[1, 0, 0, 0, 1, 1]], dtype=torch.int32)
+    """
+    return (position < sinks) | (position >= (seen - recent)[:, None])
+
+
+def faded(
+    retention: Float[Tensor, "batch pairs"], threshold: float, spared: Bool[Tensor, "batch pairs"]
+) -> Bool[Tensor, "batch pairs"]:
+    """Tokens whose retention lies below the threshold, but for those that are spared."""
+    return (retention < threshold) & ~spared
+
+
+def over_budget(
+    retention: Float[Tensor, "batch pairs"],
+    position: Position,
+    present: Bool[Tensor, "batch pairs"],
+    spared: Bool[Tensor, "batch pairs"],
+    keep: Int[Tensor, " batch"],
+) -> Bool[Tensor, "batch pairs"]:
+    """Tokens to forget so that ``keep`` of those present remain: the lowest retention first.
+
+    Ties fall on the oldest token, by position, never by a sort's whim. Spared tokens stay even
+    where they alone exceed the budget.
+
+    >>> over_budget(torch.tensor([[0.5, 0.1, 0.1, 0.9]]), torch.arange(4)[None],
+    ...             torch.ones(1, 4).bool(), torch.zeros(1, 4).bool(), torch.tensor([3])).int()
+    tensor([[0, 1, 0, 0]], dtype=torch.int32)
+    """
+    candidates = present & ~spared
+    excess = (present.sum(dim=1) - keep).clamp(min=0)
+    oldest_first = position.argsort(dim=1, stable=True)
+    ranked = torch.where(candidates, retention, torch.inf).gather(1, oldest_first)
+    order = oldest_first.gather(1, ranked.argsort(dim=1, stable=True))
+    rank = torch.empty_like(order)
+    places = torch.arange(order.shape[1], device=order.device).expand_as(order)
+    rank.scatter_(1, order, places)
+    return candidates & (rank < excess[:, None])

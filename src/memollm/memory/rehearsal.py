@@ -1,0 +1,35 @@
+"""Rehearsal: attention strengthens what it falls on, and restarts its clock."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+
+def rehearse(
+    strength: Float[Tensor, "batch pairs"],
+    recalled: Int[Tensor, "batch pairs"],
+    attention: Float[Tensor, "batch queries pairs"],
+    queries: Int[Tensor, "batch queries"],
+    reinforcement: float,
+    recall_threshold: float | None,
+) -> None:
+    """Account, in place, for the attention that some queries gave the cached pairs.
+
+    S_i += reinforcement * sum of a_i over the queries; the clock of i restarts at the last query
+    with a_i >= recall_threshold. Both are exact for each query, in whatever blocks they come.
+
+    Args:
+        strength: S of each pair.
+        recalled: position of the query that last recalled each pair, or of the pair itself.
+        attention: a, mean over query heads; 0 where a query is the pair's own, or sees it not.
+        queries: positions of the queries.
+        reinforcement: strength gained for each unit of attention.
+        recall_threshold: attention that counts as a recall; None: none does.
+    """
+    if reinforcement:
+        strength.add_(attention.sum(dim=1).to(strength.dtype), alpha=reinforcement)
+    if recall_threshold is not None:
+        recalls = torch.where(attention >= recall_threshold, queries[:, :, None], -1)
+        torch.maximum(recalled, recalls.amax(dim=1), out=recalled)

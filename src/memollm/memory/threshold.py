@@ -1,0 +1,112 @@
+"""Thresholds: below which retention a token is forgotten, layer by layer.
+
+What users write as ``threshold`` is one of four things, and becomes one ``Threshold``:
+
+    0.01                       the same for every memory layer
+    [0.01, 0.02, 0.05]         one for each memory layer
+    {first: 0.01, last: 0.1}   a linear schedule from the first memory layer to the last
+    auto                       no number: a ``budget`` of tokens, the lowest retention goes first
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+ALLOWED = (
+    "a number in [0, 1), a list with one per memory layer, {first: a, last: b}, "
+    "or auto with a budget"
+)
+
+
+@dataclass(frozen=True)
+class Threshold:
+    """What decides that a token of one layer is forgotten: a number, or else a budget."""
+
+    value: float | None = None  # retention below which a token is forgotten; 0 forgets nothing
+    budget: float | int | None = None  # share (0, 1) or count (>= 1) of tokens to keep
+
+    def keep(self, seen: int) -> int:
+        """Tokens that the budget leaves of ``seen`` tokens, before protection has its say."""
+        assert self.budget is not None
+        return self.budget if isinstance(self.budget, int) else round(self.budget * seen)
+
+
+def parse(threshold: Any, budget: float | int | None) -> None:
+    """Refuse what is no threshold, before the number of layers is known.
+
+    Raises:
+        ValueError: naming the key, the value and what is allowed.
+    """
+    if budget is not None:
+        _require_budget(budget)
+        if threshold != "auto":
+            raise ValueError(
+                f"memory.budget={budget} needs threshold=auto, but threshold={threshold!r} was "
+                "given"
+            )
+    if isinstance(threshold, str) and threshold == "auto":
+        if budget is None:
+            raise ValueError(
+                "threshold=auto needs memory.budget, the share or number of tokens to keep"
+            )
+    elif isinstance(threshold, Mapping):
+        if set(threshold) != {"first", "last"}:
+            raise _refusal(threshold)
+        for value in threshold.values():
+            _require_number(value, threshold)
+    elif isinstance(threshold, Sequence) and not isinstance(threshold, str):
+        if not threshold:
+            raise _refusal(threshold)
+        for value in threshold:
+            _require_number(value, threshold)
+    else:
+        _require_number(threshold, threshold)
+
+
+def per_layer(threshold: Any, budget: float | int | None, layers: int) -> list[Threshold]:
+    """The threshold of each of ``layers`` memory layers.
+
+    >>> [round(t.value, 3) for t in per_layer({"first": 0.1, "last": 0.3}, None, 3)]
+    [0.1, 0.2, 0.3]
+
+    Raises:
+        ValueError: if it is no threshold, or a list of another length.
+    """
+    parse(threshold, budget)
+    if budget is not None:
+        return [Threshold(budget=budget)] * layers
+    if isinstance(threshold, Mapping):
+        first, last = float(threshold["first"]), float(threshold["last"])
+        step = (last - first) / max(layers - 1, 1)
+        return [Threshold(first + step * layer) for layer in range(layers)]
+    if isinstance(threshold, Sequence):
+        if len(threshold) != layers:
+            raise ValueError(
+                f"threshold={list(threshold)} has {len(threshold)} numbers, but the memory has "
+                f"{layers} layers: give one for each, or a single number"
+            )
+        return [Threshold(float(value)) for value in threshold]
+    return [Threshold(float(threshold))] * layers
+
+
+def _require_number(value: Any, whole: Any) -> None:
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if not number or math.isnan(value) or not 0 <= value < 1:
+        raise _refusal(whole)
+
+
+def _require_budget(budget: float | int) -> None:
+    whole = isinstance(budget, int) and not isinstance(budget, bool)
+    share = isinstance(budget, float) and 0 < budget < 1
+    if not (share or (whole and budget >= 1)):
+        raise ValueError(
+            f"memory.budget={budget} is not allowed, it must be a share of the tokens in (0, 1) "
+            "or a whole number of tokens >= 1"
+        )
+
+
+def _refusal(threshold: Any) -> ValueError:
+    return ValueError(f"threshold={threshold!r} is not allowed, choose {ALLOWED}")

@@ -1,0 +1,89 @@
+"""A tracker that cannot do harm: what it raises is noted, and the run goes on.
+
+The local record is written first and is complete without any tracker. So an expired login or a
+full quota costs the mirror, never the measurement.
+"""
+
+from __future__ import annotations
+
+import numbers
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from memollm import record, samples
+from memollm.record import Result, RunRecord
+
+
+class Mirror:
+    """Passes a run on to a live tracker until that fails; then keeps the reason in ``error``."""
+
+    def __init__(self, warn: Callable[[str], None]) -> None:
+        self.error: str | None = None
+        self._warn = warn
+        self._step = 0
+        self._live: Any = None
+
+    def start(self, start: Callable[[], Any]) -> None:
+        """Begin to pass on, to the live tracker that ``start`` gives."""
+        self._live = self._guard(start)
+
+    def sample(self, evaluation: str, sample: Mapping[str, Any]) -> None:
+        """Log the numbers of a sample, so that a run can be watched."""
+        numeric = {
+            f"{evaluation}/{key}": float(value)
+            for key, value in sample.items()
+            if isinstance(value, numbers.Real) and not isinstance(value, bool)
+        }
+        if self._live is not None and numeric:
+            self._guard(lambda: self._live.log(numeric, self._step))
+            self._step += 1
+
+    def result(self, evaluation: str, result: Result, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Log an evaluation's metrics and its samples as a table."""
+        metrics = {f"{evaluation}/{name}": it.value for name, it in result.metrics.items()}
+        flat = [{key: value for key, value in row.items() if key != "memory"} for row in rows]
+        if self._live is not None:
+            self._guard(lambda: self._live.log(metrics, self._step))
+            self._step += 1
+        if self._live is not None and flat:
+            self._guard(lambda: self._live.log_table(f"{evaluation}/samples", flat))
+
+    def close(self, run: RunRecord, folder: Path) -> None:
+        """Say how the run ended, and hand over its files."""
+        files = [folder / name for name in (record.FILE, samples.FILE) if (folder / name).exists()]
+        steps: list[Callable[[], Any]] = [
+            lambda: self._live.summary(summary(run)),
+            lambda: self._live.log_artifact("record", "run", files),
+            lambda: self._live.finish(0 if run.status == record.Status.finished else 1),
+        ]
+        for step in steps:
+            if self._live is not None:
+                self._guard(step)
+
+    def _guard(self, call: Callable[[], Any]) -> Any:
+        try:
+            return call()
+        except Exception as error:  # whatever a tracker raises, the run is worth more
+            self.error = f"{type(error).__name__}: {error}"
+            self._live = None
+            self._warn(f"The tracker failed, the local record goes on without it: {self.error}")
+
+
+def summary(run: RunRecord) -> dict[str, Any]:
+    """A record's numbers under one flat name each: ``perplexity/perplexity`` and its ``_stderr``."""
+    flat: dict[str, Any] = {"status": str(run.status), "seconds": run.seconds}
+    for evaluation, result in run.results.items():
+        for name, metric in result.metrics.items():
+            flat[f"{evaluation}/{name}"] = metric.value
+            if metric.stderr is not None:
+                flat[f"{evaluation}/{name}_stderr"] = metric.stderr
+    if run.memory is not None:
+        kept = run.memory.kept_tokens
+        flat["memory/kept_tokens"] = sum(kept) / max(len(kept), 1)
+        flat["memory/seen_tokens"] = run.memory.seen_tokens
+        flat["memory/kv_bytes"] = run.memory.kv_bytes
+        flat["memory/kv_bytes_baseline"] = run.memory.kv_bytes_baseline
+    if run.error is not None:
+        flat["error"] = f"{run.error.type}: {run.error.message}"
+    return flat

@@ -1,0 +1,34 @@
+"""Checkpoints: model, optimizer and step, enough to go on bit for bit.
+
+Batches are a function of seed and step and nothing in the model is random, so no generator's
+state is needed.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import torch
+from torch import nn
+
+NAME = "checkpoint.pt"
+
+
+def save(folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer, step: int) -> None:
+    """Write at once or not at all: a killed training keeps its previous checkpoint."""
+    unfinished = folder / f"{NAME}.unfinished"
+    state = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "step": step}
+    torch.save(state, unfinished)
+    os.replace(unfinished, folder / NAME)
+
+
+def load(folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> int:
+    """Restore what was saved, if anything was, and return the step to go on with."""
+    path = folder / NAME
+    if not path.exists():
+        return 0
+    state = torch.load(path, weights_only=True)
+    model.load_state_dict(state["model"])
+    optimizer.load_state_dict(state["optimizer"])
+    return state["step"]

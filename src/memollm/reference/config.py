@@ -1,0 +1,75 @@
+"""What a training is made of, as types; ``train.py`` lets the command line override any field."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from omegaconf import MISSING
+
+
+@dataclass
+class Architecture:
+    """A Qwen2 with grouped-query attention, small enough to train on one core."""
+
+    vocabulary: int = 3072
+    hidden: int = 256
+    layers: int = 6
+    heads: int = 4
+    kv_heads: int = 2
+    head_dim: int = 64
+    feed_forward: int = 576
+    max_positions: int = 8192
+    # Large, so that half of each head barely turns within 8192 positions: matching a key
+    # must not depend on how far away it stands.
+    rope_theta: float = 1e8
+    embedding_std: float = 0.1
+
+
+@dataclass
+class Stage:
+    """A stretch of the training: how long the sequences are and what they hold."""
+
+    steps: int
+    length: int  # tokens a sequence
+    sequences: int  # a step
+    needle: float = 0.0  # shares of the sequences; the remainder is text
+    dense: float = 0.0
+    chain: float = 0.0
+    copy: float = 0.0
+
+
+def _stages() -> list[Stage]:
+    return [
+        Stage(500, 256, 8, needle=0.10, dense=0.40, chain=0.05, copy=0.20),
+        Stage(1500, 256, 8, needle=0.20, dense=0.25, chain=0.05),
+        Stage(1800, 512, 6, needle=0.25, dense=0.15, chain=0.05),
+        Stage(1500, 1024, 4, needle=0.32, dense=0.08, chain=0.05),
+        Stage(900, 2048, 2, needle=0.35, dense=0.05, chain=0.05),
+        Stage(300, 4096, 1, needle=0.40, dense=0.05, chain=0.05),
+    ]
+
+
+@dataclass
+class TrainConfig:
+    """One training; with the seed it decides every weight."""
+
+    output: str = MISSING  # folder: checkpoints, tokenized text, and the model itself in model/
+    sources: list[str] = MISSING  # as corpus.documents reads them
+    shares: list[float] = MISSING  # of the text drawn, one a source
+    held_out: list[str] = field(default_factory=list)  # globs of documents never trained on
+    architecture: Architecture = field(default_factory=Architecture)
+    stages: list[Stage] = field(default_factory=_stages)
+    scale: float = 1.0  # multiplies the steps of every stage: a larger or a smaller budget
+    seed: int = 0
+    learning_rate: float = 1.5e-3
+    warmup: int = 300  # steps
+    decay: float = 0.4  # the last share of the steps, over which the rate falls to zero
+    weight_decay: float = 0.1
+    answer_weight: float = 2.0  # loss weight of a token that retrieval predicts
+    jump_share: float = 0.5  # batches whose positions jump ahead, so that far ones are met early
+    circuit: bool = True  # start from the hand-made retrieval circuit (initialise.py)
+    checkpoint_every: int = 500  # steps
+    log_every: int = 50  # steps
+    device: str = "cpu"
+    bfloat16: bool = True  # autocast; weights and optimizer stay float32
+    threads: int = 1  # more threads than idle cores is slower than one

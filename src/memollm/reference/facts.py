@@ -1,0 +1,66 @@
+"""Facts to hide and to ask for: a set of them shares a wording, so that only the key decides."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from memollm.reference import keys
+from memollm.reference.pieces import Piece, Role, fill
+from memollm.reference.wordings import KEYED, KEYLESS, NOTATIONS, RULER, THINGS, Wording
+
+CLOSING = {'"': '"', "<": ">", ">": "</"}  # what follows a value, by what stands before it
+
+
+@dataclass(frozen=True)
+class Fact:
+    """A key, its value, and how the pair is stated."""
+
+    key: str
+    value: str
+    thing: str
+    statement: str
+    questions: tuple[str, ...]
+
+    def stated(self, filler: str = "") -> list[Piece]:
+        template = _settle(self.statement, self.thing, filler)
+        return fill(template, self.key, self.value, Role.UNPREDICTABLE, Role.UNPREDICTABLE)
+
+    def asked(self, question: str, filler: str = "") -> list[Piece]:
+        """The question with its answer and what closes it."""
+        template = _settle(question, self.thing, filler)
+        pieces = fill(template, self.key, self.value, Role.UNPREDICTABLE, Role.ANSWER)
+        space = "" if template[-1] in '"<> ' else " "
+        closing = CLOSING.get(template[-1], ".")
+        return [*pieces, (space + self.value, Role.ANSWER), (closing, Role.TEXT)]
+
+
+def _settle(template: str, thing: str, filler: str) -> str:
+    return template.replace("{thing}", thing).replace("{filler}", filler)
+
+
+def draw_facts(
+    rng: np.random.Generator, vocabulary: list[str], count: int, wording: Wording | None = None
+) -> list[Fact]:
+    """``count`` facts with distinct keys; the family of wordings is drawn when none is given."""
+    if wording is None:
+        families: list[Wording] = [RULER, KEYED, NOTATIONS[rng.integers(len(NOTATIONS))], KEYLESS]
+        shares = [0.2, 0.45, 0.2, 0.15] if count == 1 else [0.25, 0.5, 0.25, 0.0]
+        wording = families[rng.choice(4, p=shares)]
+    one_statement = rng.random() < 0.6  # otherwise every fact is stated in its own words
+    one_thing = rng.random() < 0.8
+    pick: Callable[[tuple[str, ...]], str] = lambda of: of[rng.integers(len(of))]  # noqa: E731
+    statement, thing = pick(wording.statements), pick(THINGS)
+    found: dict[str, Fact] = {}
+    while len(found) < count:
+        key = keys.key(rng, vocabulary)
+        found[key] = Fact(
+            key,
+            keys.value(rng),
+            thing if one_thing else pick(THINGS),
+            statement if one_statement else pick(wording.statements),
+            wording.questions,
+        )
+    return list(found.values())

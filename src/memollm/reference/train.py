@@ -1,0 +1,150 @@
+"""Train the reference model: ``python -m memollm.reference.train output=... sources=[...] ...``.
+
+Any field of ``TrainConfig`` can be given as key=value. The same command resumes a training that
+was stopped, and gives the weights it would have given.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from omegaconf import OmegaConf
+from rich.progress import Progress, TextColumn, TimeRemainingColumn
+from torch import Tensor
+from transformers import Qwen2ForCausalLM
+
+from memollm.reference import checkpoint
+from memollm.reference.batches import Batch, draw_batch, steps_of
+from memollm.reference.config import TrainConfig
+from memollm.reference.library import Library
+from memollm.reference.model import autocast, build_model, hidden_states
+from memollm.reference.pieces import Role
+from memollm.reference.prepare import prepare
+from memollm.reference.tokenizer import save_tokenizer
+
+
+class Tracker(Protocol):
+    """Anything that records numbers by step; the project's trackers do."""
+
+    def log(self, metrics: dict[str, float], *, step: int) -> None: ...
+
+
+def train(config: TrainConfig, tracker: Tracker | None = None) -> Path:
+    """Train to the last step and return the folder of the finished model."""
+    torch.set_num_threads(config.threads)
+    output = Path(config.output)
+    library = prepare(config, output / "text")
+    torch.manual_seed(config.seed)
+    model = build_model(config.architecture, token_counts(library, config), config.circuit)
+    model.to(config.device).train()
+    optimizer = build_optimizer(model, config)
+    total = sum(steps_of(config))
+    start = checkpoint.load(output, model, optimizer)
+    columns = (*Progress.get_default_columns(), TimeRemainingColumn(), TextColumn("{task.fields[losses]}"))
+    with Progress(*columns) as progress:
+        task = progress.add_task("training", total=total, completed=start, losses="")
+        for step in range(start, total):
+            metrics = train_step(model, optimizer, draw_batch(config, library, step), step, config)
+            if step % config.log_every == 0:
+                losses = " ".join(f"{name} {value:.3f}" for name, value in metrics.items())
+                progress.update(task, losses=losses)
+                progress.console.print(f"step {step} {losses}", highlight=False)
+                if tracker is not None:
+                    tracker.log(metrics, step=step)
+            progress.advance(task)
+            if (step + 1) % config.checkpoint_every == 0:
+                checkpoint.save(output, model, optimizer, step + 1)
+    return export(model, library, config, output / "model")
+
+
+def train_step(
+    model: Qwen2ForCausalLM,
+    optimizer: torch.optim.Optimizer,
+    batch: Batch,
+    step: int,
+    config: TrainConfig,
+) -> dict[str, float]:
+    """One step of descent; the losses per token of text and of answers."""
+    for group in optimizer.param_groups:
+        group["lr"] = learning_rate(config, step)
+    text, answers = losses(model, batch, config.bfloat16)
+    weighted = text.sum() + config.answer_weight * answers.sum()
+    (weighted / (len(text) + config.answer_weight * len(answers))).backward()
+    torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+    optimizer.step()
+    optimizer.zero_grad(set_to_none=True)
+    found = {"text": text, "answer": answers}
+    return {name: float(loss.detach().mean()) for name, loss in found.items() if len(loss)}
+
+
+def losses(model: Qwen2ForCausalLM, batch: Batch, bfloat16: bool) -> tuple[Tensor, Tensor]:
+    """Cross-entropies of the text tokens and of the answer tokens; the rest has none."""
+    tokens, roles, positions = (
+        torch.from_numpy(part).to(model.device)
+        for part in (batch.tokens, batch.roles, batch.positions)
+    )
+    with autocast(model, bfloat16):
+        states = hidden_states(model, tokens, positions)[:, :-1]
+        counted = roles[:, 1:] != Role.UNPREDICTABLE
+        logits = model.lm_head(states[counted])  # only where there is a loss: logits cost most
+    entropies = F.cross_entropy(logits.float(), tokens[:, 1:][counted], reduction="none")
+    answers = roles[:, 1:][counted] == Role.ANSWER
+    return entropies[~answers], entropies[answers]
+
+
+def learning_rate(config: TrainConfig, step: int) -> float:
+    """Linear warm-up, constant, linear decay over the last share of the steps."""
+    total = sum(steps_of(config))
+    rising = min(1.0, (step + 1) / config.warmup)
+    falling = min(1.0, (total - step) / (config.decay * total)) if config.decay else 1.0
+    return config.learning_rate * rising * falling
+
+
+def build_optimizer(model: Qwen2ForCausalLM, config: TrainConfig) -> torch.optim.AdamW:
+    """AdamW; the weight of the embedding and the vectors does not decay."""
+    decaying: list[Tensor] = []
+    free: list[Tensor] = []
+    for name, weight in model.named_parameters():
+        (free if weight.ndim < 2 or "embed" in name else decaying).append(weight)
+    groups = [
+        {"params": decaying, "weight_decay": config.weight_decay},
+        {"params": free, "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW(
+        groups, lr=config.learning_rate, betas=(0.9, 0.98), eps=1e-9, fused=True
+    )
+
+
+def token_counts(library: Library, config: TrainConfig) -> Tensor:
+    """How often each token occurs, over all streams."""
+    size = config.architecture.vocabulary
+    return torch.from_numpy(sum(np.bincount(stream, minlength=size) for stream in library.streams))
+
+
+def export(model: Qwen2ForCausalLM, library: Library, config: TrainConfig, folder: Path) -> Path:
+    """Write the model in bfloat16 with its tokenizer, as ``from_pretrained`` reads them."""
+    state = {name: weight.clone() for name, weight in model.state_dict().items()}
+    model.to(torch.bfloat16).save_pretrained(folder)
+    model.to(torch.float32).load_state_dict(state)
+    save_tokenizer(library.tokenizer, folder, config.architecture.max_positions)
+    return folder
+
+
+def read_config(arguments: list[str]) -> TrainConfig:
+    """``key=value`` arguments over the defaults; unknown keys and wrong types are refused."""
+    config = OmegaConf.structured(TrainConfig)
+    for argument in arguments:
+        key, separator, _ = argument.partition("=")
+        if not separator:
+            raise SystemExit(f"{argument!r} is not key=value")
+        OmegaConf.update(config, key, OmegaConf.from_dotlist([f"value={argument[len(key) + 1:]}"]).value)
+    return OmegaConf.to_object(config)
+
+
+if __name__ == "__main__":
+    print(train(read_config(sys.argv[1:])))

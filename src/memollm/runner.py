@@ -1,0 +1,170 @@
+"""One cell, from its configuration to its record.
+
+The order is the point: whatever can be refused is refused before it costs anything (data, then
+the model, then what this model cannot do), and whatever was measured is on disk before the
+next thing is tried.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from memollm import identity, resume
+from memollm.config import RunConfig
+from memollm.evaluation.base import Evaluation, Subject
+from memollm.journal import Journal
+from memollm.loading import Models
+from memollm.mirror import Mirror
+from memollm.progress import Voice
+from memollm.provenance import provenance
+from memollm.record import Measured, Result, RunRecord, Status
+from memollm.resume import Earlier
+
+
+class Refused(ValueError):
+    """A cell that cannot be measured as it is configured; nothing was measured."""
+
+
+def run(
+    config: RunConfig,
+    folder: Path,
+    start_tracker: Callable[[dict[str, Any]], Any],
+    models: Models,
+    roots: Sequence[Path] = (),
+    console: Console | None = None,
+) -> RunRecord:
+    """Measure what is missing of a cell, and leave its record in ``folder``.
+
+    Args:
+        config: the cell.
+        folder: where its record and samples go.
+        start_tracker: given the cell as plain data, starts a tracker that mirrors the run.
+        models: where subjects come from.
+        roots: folders of earlier runs, whose results and samples are taken over.
+        console: where a person is told how it goes.
+
+    Raises:
+        Refused: if the configuration does not fit its data or its model.
+        Exception: whatever went wrong in an evaluation; the record has it, too.
+    """
+    voice = Voice(console or Console())
+    described = identity.described(config)
+    hashes = identity.evaluation_hashes(config)
+    whole = identity.config_hash(hashes)
+    earlier = resume.search(hashes, whole, roots)
+    begun = RunRecord(
+        status=Status.running,
+        config=described,
+        config_hash=whole,
+        provenance=provenance(config.seed, device=None),
+        results={name: it.result for name, it in earlier.finished.items() if it.result},
+        evaluation_hashes=hashes,
+        baseline_hashes=identity.baseline_hashes(config),
+        resumed_from=str(earlier.unfinished) if earlier.unfinished else None,
+        reused_from={name: str(it.folder) for name, it in earlier.finished.items()},
+    )
+    journal = Journal(folder, begun, earlier.samples)
+    mirror = Mirror(voice.say)
+    try:
+        mirror.start(lambda: start_tracker(described))
+        _announce(earlier, journal, mirror, voice)
+        missing = {k: v for k, v in config.evaluation.items() if k not in earlier.finished}
+        if missing:
+            subject = _subject(config, missing, models, voice)
+            journal.update(provenance={**begun.provenance, "device": str(subject.device)})
+            for name, evaluation in missing.items():
+                _seed(config.seed)
+                _measure(name, evaluation, subject, journal, mirror, voice)
+        journal.finish()
+    except BaseException as error:  # KeyboardInterrupt, too: the record says how it ended
+        journal.fail(error)
+        raise
+    finally:
+        mirror.close(journal.record, folder)
+        if mirror.error:
+            journal.update(tracker_error=mirror.error)
+    return journal.record
+
+
+def prepare(config: RunConfig) -> None:
+    """Refuse data that is missing and a model that is not there, without loading anything.
+
+    Raises:
+        Refused: naming what is wrong.
+    """
+    with _refusing():
+        config.model.prepare()
+    for name, evaluation in config.evaluation.items():
+        with _refusing(f"evaluation.{name}: "):
+            evaluation.prepare()
+
+
+def _subject(
+    config: RunConfig, evaluations: Mapping[str, Evaluation], models: Models, voice: Voice
+) -> Subject:
+    prepare(config)
+    with voice.waiting("Loading the model"), _refusing():
+        subject = models.subject(config.model, config.memory, config.mode)
+    for name, evaluation in evaluations.items():
+        with _refusing(f"evaluation.{name}: "):
+            evaluation.check(subject)
+    return subject
+
+
+def _measure(
+    name: str,
+    evaluation: Evaluation,
+    subject: Subject,
+    journal: Journal,
+    mirror: Mirror,
+    voice: Voice,
+) -> None:
+    began = time.monotonic()
+    done = {sample["id"] for sample in journal.samples[name]}
+    if done:
+        voice.say(f"{name}: goes on after {len(done)} samples")
+    with voice.counting(name, len(done), evaluation.size(subject)) as advance:
+        for sample in evaluation.samples(subject, done):
+            journal.sample(name, sample)
+            mirror.sample(name, sample)
+            advance()
+    samples = journal.samples[name]
+    metrics = {key: Measured(**asdict(it)) for key, it in evaluation.metrics(samples).items()}
+    result = Result(time.monotonic() - began, metrics)
+    journal.result(name, result)
+    mirror.result(name, result, samples)
+    voice.result(name, result, len(samples))
+
+
+def _announce(earlier: Earlier, journal: Journal, mirror: Mirror, voice: Voice) -> None:
+    for name, found in earlier.finished.items():
+        assert found.result is not None
+        mirror.result(name, found.result, found.samples)
+        origin = f"measured before, in {found.folder}; force=true measures it again"
+        voice.result(name, found.result, len(journal.samples[name]), origin)
+
+
+def _seed(seed: int) -> None:
+    """The same start for each evaluation, whichever others ran before it."""
+    import torch
+
+    random.seed(seed)
+    torch.manual_seed(seed)
+
+
+@contextmanager
+def _refusing(whose: str = "") -> Iterator[None]:
+    """Turn a part's complaint into a refusal that says whose it is."""
+    try:
+        yield
+    except (ValueError, OSError) as error:
+        text = str(error)
+        raise Refused(text if text.startswith(whose.split(":")[0]) else whose + text) from error
