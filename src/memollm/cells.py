@@ -6,12 +6,13 @@ the ninth cell of a sweep is not refused after eight have run, all are made here
 
 from __future__ import annotations
 
+import dataclasses
+import itertools
 import os
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from hydra import compose, initialize_config_dir
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
@@ -21,6 +22,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from memollm.config import RunConfig, live
+from memollm.refusals import require_known
 
 ROOM_NEEDED = 64 * 2**20  # bytes; records and samples of a cell are far smaller
 
@@ -32,6 +34,16 @@ class Request:
     cells: Sequence[RunConfig]
     folder: Path  # where Hydra will put the run or the sweep
     multirun: bool
+
+    @property
+    def folder_key(self) -> str:
+        return "hydra.sweep.dir" if self.multirun else "hydra.run.dir"
+
+    @property
+    def override(self) -> str:
+        """What has Hydra use ``folder``, wherever its jobs will run."""
+        quoted = str(self.folder).replace("\\", "\\\\").replace("'", "\\'")
+        return f"{self.folder_key}='{quoted}'"
 
 
 def requested(
@@ -47,17 +59,34 @@ def requested(
     plain = [it.input_line or "" for it in parsed if not it.is_sweep_override()]
     swept = [it for it in parsed if it.is_sweep_override()]
     with initialize_config_dir(str(conf), version_base="1.3", job_name="run"):
-        first = _compose(config_name, plain if swept else list(overrides))
+        first = _compose(config_name, plain)
         multirun = multirun or first.hydra.mode == RunMode.MULTIRUN
-        if swept and not multirun:
-            _compose(config_name, list(overrides))  # raises: Hydra has the words for it
-        params = [f"{key}={value}" for key, value in _params(first).items()]
         if not multirun:
-            return Request([_live(first)], Path(first.hydra.run.dir).absolute(), multirun)
-        everything = OverridesParser.create().parse_overrides([*params, *overrides])
-        (combinations,) = BasicSweeper.split_arguments(everything, None)
-        cells = [_live(_compose(config_name, overrides)) for overrides in combinations]
+            cells = [_live(_compose(config_name, list(overrides)) if swept else first)]
+            return Request(cells, Path(first.hydra.run.dir).absolute(), multirun)
+        if first.hydra.sweeper._target_.endswith("BasicSweeper"):
+            combinations = _combinations(first, overrides)
+        else:  # other sweepers choose as they go
+            combinations = [plain]
+        cells = [_live(_compose(config_name, combination)) for combination in combinations]
     return Request(cells, Path(first.hydra.sweep.dir).absolute(), multirun)
+
+
+def claim(request: Request, overrides: Sequence[str]) -> Request:
+    """Make the folder of the run.
+
+    Two runs that start in the same second get two folders, unless a folder was asked for.
+    """
+    folder, tries = request.folder, itertools.count(2)
+    asked_for = any(it.startswith(f"{request.folder_key}=") for it in overrides)
+    while True:
+        try:
+            folder.mkdir(parents=True, exist_ok=asked_for)
+            return dataclasses.replace(request, folder=folder)
+        except FileExistsError:
+            if asked_for:
+                raise
+            folder = request.folder.with_name(f"{request.folder.name}-{next(tries)}")
 
 
 def require_room(folder: Path) -> None:
@@ -83,13 +112,19 @@ def _compose(config_name: str, overrides: list[str]) -> DictConfig:
     return composed
 
 
-def _params(composed: DictConfig) -> dict[str, Any]:
+def _combinations(composed: DictConfig, overrides: Sequence[str]) -> list[list[str]]:
+    """The cells of a sweep as Hydra will enumerate them."""
     params = OmegaConf.select(composed, "hydra.sweeper.params") or {}
-    return dict(params)
+    given = [*(f"{key}={value}" for key, value in params.items()), *overrides]
+    (combinations,) = BasicSweeper.split_arguments(
+        OverridesParser.create().parse_overrides(given), None
+    )
+    return combinations
 
 
 def _live(composed: DictConfig) -> RunConfig:
     with open_dict(composed):
         without = composed.copy()
         without.pop("hydra")
+    require_known(without)
     return live(without)

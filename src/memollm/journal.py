@@ -42,9 +42,7 @@ class Journal:
 
     def fail(self, error: BaseException) -> None:
         trace = "".join(traceback.format_exception(error))
-        self.update(
-            status=Status.failed, error=Failure(type(error).__name__, str(error), trace)
-        )
+        self.update(status=Status.failed, error=Failure(type(error).__name__, str(error), trace))
 
     def update(self, **changes: Any) -> None:
         seconds = time.monotonic() - self._since

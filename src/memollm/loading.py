@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, cast
 
 from memollm.evaluation.base import Subject
 from memollm.memory.ebbinghaus import Memory
@@ -28,4 +28,5 @@ class Models:
             self._loaded = source.load()
             self._key = key
         loaded = self._loaded
-        return HFSubject(loaded.model, loaded.tokenizer, memory, mode, loaded.name)
+        subject = HFSubject(loaded.model, loaded.tokenizer, memory, mode, loaded.name)
+        return cast(Subject, subject)  # a tokenizer's decode may give a list; of one text, never

@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from memollm import record, samples
-from memollm.record import Result, RunRecord
+from memollm.record import Result, RunRecord, Status
+from memollm.tracking.base import LiveTracker
+from memollm.tracking.none import Silent
 
 
 class Mirror:
@@ -21,57 +23,51 @@ class Mirror:
     def __init__(self, warn: Callable[[str], None]) -> None:
         self.error: str | None = None
         self._warn = warn
-        self._step = 0
-        self._live: Any = None
+        self._live: LiveTracker = Silent()
 
-    def start(self, start: Callable[[], Any]) -> None:
+    def start(self, start: Callable[[], LiveTracker]) -> None:
         """Begin to pass on, to the live tracker that ``start`` gives."""
-        self._live = self._guard(start)
 
-    def sample(self, evaluation: str, sample: Mapping[str, Any]) -> None:
-        """Log the numbers of a sample, so that a run can be watched."""
+        def begin() -> None:
+            self._live = start()
+
+        self._guard(begin)
+
+    def sample(self, evaluation: str, sample: Mapping[str, Any], step: int) -> None:
+        """Log the numbers of the ``step``-th sample, so that a run can be watched."""
         numeric = {
             f"{evaluation}/{key}": float(value)
             for key, value in sample.items()
             if isinstance(value, numbers.Real) and not isinstance(value, bool)
         }
-        if self._live is not None and numeric:
-            self._guard(lambda: self._live.log(numeric, self._step))
-            self._step += 1
+        if numeric:
+            self._guard(lambda: self._live.log(numeric, step))
 
     def result(self, evaluation: str, result: Result, rows: Sequence[Mapping[str, Any]]) -> None:
         """Log an evaluation's metrics and its samples as a table."""
         metrics = {f"{evaluation}/{name}": it.value for name, it in result.metrics.items()}
-        flat = [{key: value for key, value in row.items() if key != "memory"} for row in rows]
-        if self._live is not None:
-            self._guard(lambda: self._live.log(metrics, self._step))
-            self._step += 1
-        if self._live is not None and flat:
-            self._guard(lambda: self._live.log_table(f"{evaluation}/samples", flat))
+        self._guard(lambda: self._live.log(metrics))
+        self._guard(lambda: self._live.log_table(f"{evaluation}/samples", rows))
 
     def close(self, run: RunRecord, folder: Path) -> None:
         """Say how the run ended, and hand over its files."""
-        files = [folder / name for name in (record.FILE, samples.FILE) if (folder / name).exists()]
-        steps: list[Callable[[], Any]] = [
-            lambda: self._live.summary(summary(run)),
-            lambda: self._live.log_artifact("record", "run", files),
-            lambda: self._live.finish(0 if run.status == record.Status.finished else 1),
-        ]
-        for step in steps:
-            if self._live is not None:
-                self._guard(step)
+        files = [str(folder / name) for name in (record.FILE, samples.FILE)]
+        exit_code = 0 if run.status == Status.finished else 1
+        self._guard(lambda: self._live.summary(summary(run)))
+        self._guard(lambda: self._live.log_artifact("record", "run", files))
+        self._guard(lambda: self._live.finish(exit_code))
 
-    def _guard(self, call: Callable[[], Any]) -> Any:
+    def _guard(self, call: Callable[[], None]) -> None:
         try:
-            return call()
+            call()
         except Exception as error:  # whatever a tracker raises, the run is worth more
             self.error = f"{type(error).__name__}: {error}"
-            self._live = None
+            self._live = Silent()
             self._warn(f"The tracker failed, the local record goes on without it: {self.error}")
 
 
 def summary(run: RunRecord) -> dict[str, Any]:
-    """A record's numbers under one flat name each: ``perplexity/perplexity`` and its ``_stderr``."""
+    """A record's numbers, flat: ``perplexity/perplexity`` and ``perplexity/perplexity_stderr``."""
     flat: dict[str, Any] = {"status": str(run.status), "seconds": run.seconds}
     for evaluation, result in run.results.items():
         for name, metric in result.metrics.items():

@@ -137,7 +137,7 @@ def parse(text: str) -> RunRecord:
 
 
 def folders_below(root: Path) -> Iterator[Path]:
-    """Folders with a record, ``root`` included, in order; what lies inside a run is not searched."""
+    """Folders with a record, ``root`` included; what lies inside a run is not searched."""
     for folder, inner, files in os.walk(root):
         if FILE in files:
             inner.clear()

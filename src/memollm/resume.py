@@ -62,7 +62,9 @@ def search(hashes: Mapping[str, str], config_hash: str, roots: Iterable[Path]) -
 
 
 def _best(name: str, wanted: str, candidates: list[tuple[Path, RunRecord]]) -> Found | None:
-    same = [(folder, run) for folder, run in candidates if wanted == run.evaluation_hashes.get(name)]
+    same = [
+        (folder, run) for folder, run in candidates if wanted == run.evaluation_hashes.get(name)
+    ]
     for folder, run in same:
         if name in run.results:
             return Found(folder, samples.read(folder).get(name, []), run.results[name])

@@ -27,6 +27,7 @@ from memollm.progress import Voice
 from memollm.provenance import provenance
 from memollm.record import Measured, Result, RunRecord, Status
 from memollm.resume import Earlier
+from memollm.tracking.base import LiveTracker
 
 
 class Refused(ValueError):
@@ -36,7 +37,7 @@ class Refused(ValueError):
 def run(
     config: RunConfig,
     folder: Path,
-    start_tracker: Callable[[dict[str, Any]], Any],
+    start_tracker: Callable[[dict[str, Any]], LiveTracker],
     models: Models,
     roots: Sequence[Path] = (),
     console: Console | None = None,
@@ -134,7 +135,7 @@ def _measure(
     with voice.counting(name, len(done), evaluation.size(subject)) as advance:
         for sample in evaluation.samples(subject, done):
             journal.sample(name, sample)
-            mirror.sample(name, sample)
+            mirror.sample(name, sample, len(journal.samples[name]) - 1)
             advance()
     samples = journal.samples[name]
     metrics = {key: Measured(**asdict(it)) for key, it in evaluation.metrics(samples).items()}

@@ -18,6 +18,7 @@ SHRINK = 0.5  # share of the capacity in use below which it is given back
 class Slab:
     """Named tensors (batch, slots) or (batch, heads, slots, dim), all of one ``length``.
 
+    >>> import torch
     >>> slab = Slab()
     >>> slab.append(index=torch.tensor([[0, 1, 2, 3]]))
     >>> slab.keep(torch.tensor([[True, False, True, True]]))

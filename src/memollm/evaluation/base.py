@@ -13,7 +13,7 @@ import math
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -39,7 +39,7 @@ class Metric:
         """The mean of independent values, with its standard error.
 
         >>> Metric.mean([0.0, 1.0, 1.0, 0.0], "share", True)
-        Metric(value=0.5, unit='share', higher_is_better=True, n=4, stderr=0.2886751345948129)
+        Metric(value=0.5, unit='share', higher_is_better=True, n=4, stderr=0.28867513459481287)
         """
         n = len(values)
         if n == 0:
@@ -61,6 +61,7 @@ class MemoryUse:
     kv_bytes_baseline: int  # keys and values of all tokens seen, in the untouched model
 
 
+@runtime_checkable
 class Tokenizer(Protocol):
     """The part of a Hugging Face tokenizer that evaluations use."""
 
@@ -69,6 +70,7 @@ class Tokenizer(Protocol):
     def decode(self, ids: list[int], *, skip_special_tokens: bool = ...) -> str: ...
 
 
+@runtime_checkable
 class Session(Protocol):
     """One fresh cache: tokens go in, logits come out, what was forgotten stays forgotten."""
 
@@ -88,6 +90,7 @@ class Session(Protocol):
     def memory_use(self) -> MemoryUse: ...
 
 
+@runtime_checkable
 class Subject(Protocol):
     """A model, with a memory or without one, as an evaluation sees it."""
 
@@ -102,8 +105,17 @@ class Subject(Protocol):
     @property
     def device(self) -> torch.device: ...
 
-    def session(self) -> AbstractContextManager[Session]:
-        """A fresh cache, and the memory attached while it is open."""
+    @property
+    def weight_bytes(self) -> int:
+        """Bytes of weights that a decoded token has to read."""
+        ...
+
+    def session(self, earlier: Session | None = None) -> AbstractContextManager[Session]:
+        """A fresh cache, or the one of an ``earlier`` session; the memory is attached while open.
+
+        Sessions of one model are open one at a time. Those that take turns are closed and opened
+        again: nothing that a cache holds is lost.
+        """
         ...
 
     def untouched(self) -> Subject:

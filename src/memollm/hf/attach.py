@@ -32,6 +32,8 @@ from memollm.memory.ebbinghaus import Aggregation, Memory
 from memollm.modes.base import Mode
 from memollm.modes.sparse_attention import SparseAttention
 
+ATTACHED = "memollm_attachment"  # attribute of a model that has a memory now
+
 
 @contextmanager
 def attach(
@@ -53,22 +55,30 @@ def attach(
 
     Raises:
         UnsupportedModelError: if the model cannot honour a memory.
+        RuntimeError: if it has one already.
     """
     mode = SparseAttention() if mode is None else mode
+    if ATTACHED in model.__dict__:
+        raise RuntimeError(
+            f"this {type(model).__name__} has a memory attached already, and can have one at a "
+            "time: leave that block first"
+        )
     if not mode.has_memory:
         yield None
         return
     attachment = Attachment(model, Memory() if memory is None else memory, mode, ledger)
     before = model.config._attn_implementation
     chunk = model.generation_config.prefill_chunk_size if model.generation_config else None
+    own_generate = model.__dict__.get("generate")  # somebody else's
     attention.register()
     hooks = [
         model.register_forward_pre_hook(attachment.before, with_kwargs=True),
         model.register_forward_hook(attachment.after, with_kwargs=True),
     ]
+    model.__dict__[ATTACHED] = attachment
     try:
         model.set_attn_implementation(attention.NAME)
-        model.__dict__["generate"] = attachment.generating(type(model).generate.__get__(model))
+        model.__dict__["generate"] = attachment.generating(model.generate)  # pyright: ignore
         if attachment.memory.aggregation == Aggregation.vote and model.generation_config:
             model.generation_config.prefill_chunk_size = attachment.memory.prefill_chunk
         with torch.no_grad():
@@ -76,7 +86,11 @@ def attach(
     finally:
         for hook in hooks:
             hook.remove()
+        attachment.close()
+        del model.__dict__[ATTACHED]
         model.__dict__.pop("generate", None)
+        if own_generate is not None:
+            model.__dict__["generate"] = own_generate
         if model.generation_config:
             model.generation_config.prefill_chunk_size = chunk
         model.set_attn_implementation(before or "eager")
@@ -90,7 +104,12 @@ class Attachment:
         self.layers = memory_layers(model, memory)
         self._thresholds = memory.thresholds(len(self.layers))
         self._config = model.config.get_text_config(decoder=True)
+        self._generation_config = model.generation_config
         self._signature = inspect.signature(model.forward)
+        self._rest = next(  # what forward calls its **kwargs
+            (name for name, it in self._signature.parameters.items() if it.kind == it.VAR_KEYWORD),
+            "",
+        )
         self.cache: Cache | None = None  # of the last forward pass
 
     def new_cache(self) -> Cache:
@@ -104,53 +123,70 @@ class Attachment:
     ) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Before a forward pass: see to its cache, and tell the layers what they cannot see."""
         call = self._signature.bind_partial(*args, **kwargs).arguments
-        call = {**call, **call.pop("kwargs", {})}
-        cache = call.get("past_key_values")
-        if cache is None:
-            cache = self.new_cache()
-        elif not self.memory_layers(cache):
-            self._convert(cache)
-        call["past_key_values"] = self.cache = cache
+        call = {**call, **call.pop(self._rest, {})}
+        _refuse(call)
+        call["past_key_values"] = self.cache = cache = self._remembering(
+            call.get("past_key_values")
+        )
         ids = call.get("input_ids")
         tokens: torch.Tensor = call["inputs_embeds"] if ids is None else ids
         valid = _valid(call.get("attention_mask"), tokens.shape[1])
         for layer in self.memory_layers(cache):
             layer.valid = valid
             layer.candidates = _candidates(call, layer, tokens.shape[1])
-            layer.calls = 0
+            layer.calls, layer.attached = 0, True
         return (), call
 
     def after(self, model: PreTrainedModel, args: tuple, kwargs: dict, output: Any) -> None:
         """After a forward pass: make sure that every memory layer took part in it."""
         assert self.cache is not None
         silent = [i for i in self.layers if not getattr(self.cache.layers[i], "calls", 0)]
+        self.close()
         if silent:
             raise UnsupportedModelError(
-                f"{type(model).__name__}: layers {silent} did not pass their attention through "
-                "Transformers' attention interface; the memory had no effect there"
+                f"{type(model).__name__}: layers {silent} did not pass the keys that their cache "
+                "gave them to Transformers' attention interface; the memory had no effect there"
             )
+
+    def close(self) -> None:
+        """Let the cache be used no more, until the next forward pass under a memory."""
+        for layer in self.memory_layers(self.cache):
+            layer.attached = False
 
     def generating(self, generate: Callable[..., Any]) -> Callable[..., Any]:
         """``generate`` with a cache of ours, where the caller brings none."""
 
         @functools.wraps(generate)
         def with_memory(*args: Any, **kwargs: Any) -> Any:
+            config = kwargs.get("generation_config") or self._generation_config
             for key in ("cache_implementation", "use_cache"):
-                given = kwargs.get(key)
+                given = kwargs.get(key, getattr(config, key, None))
                 if given not in (None, True, "dynamic"):
                     raise ValueError(
                         f"{key}={given!r} is not supported under a memory: leave it out"
                     )
-            cache = kwargs.get("past_key_values")
-            if cache is None:
-                cache = self.new_cache()
-            elif not self.memory_layers(cache):
-                self._convert(cache)
+            cache = self._remembering(kwargs.get("past_key_values"))
             return generate(*args, **{**kwargs, "past_key_values": cache})
 
         return with_memory
 
-    def memory_layers(self, cache: Cache) -> list[MemoryLayer]:
+    def _remembering(self, cache: Cache | None) -> Cache:
+        """The cache that was given, or a new one, with memory layers of this memory."""
+        if cache is None:
+            return self.new_cache()
+        layers = self.memory_layers(cache)
+        if not layers:
+            self._convert(cache)
+        for layer in layers:
+            theirs = layer.remembering
+            if (theirs.memory, theirs.mode) != (self.memory, self.mode):
+                raise ValueError(
+                    "past_key_values was filled under another memory or mode "
+                    f"({theirs.memory}, {theirs.mode}): start from an empty cache"
+                )
+        return cache
+
+    def memory_layers(self, cache: Cache | None) -> list[MemoryLayer]:
         """The memory layers of a cache, first to last."""
         return [layer for layer in getattr(cache, "layers", ()) if isinstance(layer, MemoryLayer)]
 
@@ -186,13 +222,27 @@ class Attachment:
             cache.layers[index] = MemoryLayer(remembering)
 
 
-def _valid(mask: torch.Tensor | None, count: int) -> torch.Tensor | None:
+def _refuse(call: dict[str, Any]) -> None:
+    """Refuse what a forward pass under a memory would otherwise ignore."""
+    if call.get("use_cache") is False:
+        raise ValueError("use_cache=False is not supported under a memory: it lives in a cache")
+    positions = call.get("position_ids")
+    alone = call.get("attention_mask") is None and call.get("past_key_values") is None
+    if alone and positions is not None and bool((positions.diff(dim=-1) < 0).any()):
+        raise ValueError(
+            "position_ids that begin anew (packed sequences) are not supported under a memory: "
+            "pass the sequences as rows of a batch"
+        )
+
+
+def _valid(mask: Any, count: int) -> torch.Tensor | None:
     """Which of the new tokens are no pads."""
     if mask is None:
         return None
-    if mask.dim() != 2:
+    if not isinstance(mask, torch.Tensor) or mask.dim() != 2:
+        kind = f"{mask.dim()} dimensions" if isinstance(mask, torch.Tensor) else type(mask).__name__
         raise ValueError(
-            f"attention_mask of {mask.dim()} dimensions is not supported under a memory: pass the "
+            f"an attention_mask of {kind} is not supported under a memory: pass the "
             "2-dimensional padding mask (batch, tokens)"
         )
     return mask[:, -count:].bool()
@@ -203,8 +253,8 @@ def _candidates(call: dict[str, Any], layer: MemoryLayer, count: int) -> int:
     if not layer.record_past:
         return 0
     keep = call.get("logits_to_keep")
-    if keep is not None:
-        return int(keep) - 1
+    if isinstance(keep, int) and keep > 0:
+        return keep - 1
     if layer.get_seq_length():
         return count - 1
     raise ValueError(

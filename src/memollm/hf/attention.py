@@ -13,6 +13,7 @@ from transformers.masking_utils import sdpa_mask
 
 from memollm.attention.kernel import attend
 from memollm.attention.view import View
+from memollm.hf.families import UnsupportedModelError
 from memollm.hf.layer import TAG, MemoryLayer
 
 NAME = "memollm"
@@ -63,6 +64,10 @@ def memory_attention(
             )
         out, weights = attend(query, key, value, _masked(view, attention_mask, query))
         return out.transpose(1, 2).contiguous(), weights
+    if not getattr(module, "is_causal", True):
+        raise UnsupportedModelError(
+            f"{type(module).__name__} lets tokens see later ones; memories need a causal model"
+        )
     _require_plain(layer, attention_mask, dropout)
     layer.calls += 1
     out, weights = layer.remembering.forward(

@@ -26,6 +26,10 @@ def memory_layers(model: PreTrainedModel, memory: Memory) -> list[int]:
         raise UnsupportedModelError(
             f"{name} is an encoder-decoder model; memories need a causal language model"
         )
+    if not model.can_generate():
+        raise UnsupportedModelError(
+            f"{name} does not generate text; memories need a causal language model"
+        )
     if not model._can_set_attn_implementation():
         raise UnsupportedModelError(
             f"{name} ({config.model_type}) computes attention in its own code and not through "
@@ -33,6 +37,12 @@ def memory_layers(model: PreTrainedModel, memory: Memory) -> list[int]:
             "attention interface, so a memory cannot see its attention weights; choose a model "
             "that does "
             "(llama, qwen2, qwen3, mistral, gemma2, phi3, gpt_neox, gpt2, olmo2, opt, ...)"
+        )
+    if getattr(config, "kv_lora_rank", None):
+        raise UnsupportedModelError(
+            f"{name} ({config.model_type}) caches compressed latents (multi-head latent "
+            "attention) instead of the keys that its attention sees, so a memory cannot tell which "
+            "cached token they belong to; choose a model with ordinary or grouped-query attention"
         )
     layers = DynamicCache(config=config).layers
     count = memory.layers(config.num_hidden_layers)

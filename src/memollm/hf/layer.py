@@ -28,7 +28,8 @@ class MemoryLayer(CacheLayerMixin):
         self.remembering = remembering
         self.valid: Tensor | None = None  # of the forward pass under way: False on pads
         self.candidates = 0  # last tokens of the forward pass that may be taken back
-        self.calls = 0  # attention calls since the layer was made; see attach
+        self.calls = 0  # attention calls of the forward pass under way; see attach
+        self.attached = False  # whether a forward pass under the memory is under way
 
     def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
         self.is_initialized = True
@@ -36,6 +37,11 @@ class MemoryLayer(CacheLayerMixin):
     def update(
         self, key_states: Tensor, value_states: Tensor, *args: object, **kwargs: object
     ) -> tuple[Tensor, Tensor]:
+        if not self.attached:
+            raise RuntimeError(
+                "this cache was filled under a memory: it can be used only by the model that the "
+                "memory is attached to, inside the `with attach(...)` block"
+            )
         self.is_initialized = True
         keys = key_states.view_as(key_states)  # a tag of our own, whoever else holds the tensor
         setattr(keys, TAG, self)

@@ -121,7 +121,7 @@ class Remembering:
             part = None if valid is None else valid[:, start:stop]
             self._append(keys[:, :, start:stop], values[:, :, start:stop], part)
             self._attend(queries[:, :, start:stop], view, part, out[:, :, start:stop], shown)
-            self._settle(stop - start)
+            self._settle(None if part is None else part.any(dim=1))
             if self.recording and stop >= count - candidates:
                 self._checkpoints.append(self._checkpoint())
         seen_by = None if shown is None else self._by_column(shown)
@@ -212,8 +212,12 @@ class Remembering:
 
     # --- forgetting ----------------------------------------------------------------------------
 
-    def _settle(self, count: int) -> None:
-        """Apply retention at a chunk's end."""
+    def _settle(self, active: Bool[Tensor, " batch"] | None) -> None:
+        """Apply retention at a chunk's end.
+
+        Rows that are not ``active`` had no token in the chunk, so that nothing changes for them;
+        only a treatment that compounds needs to be told.
+        """
         eager = self.mode.graded or self.threshold.budget is not None or self.council is not None
         if not eager and self.columns < self._idle_until:
             return
@@ -235,7 +239,7 @@ class Remembering:
         else:
             self.council.vote(dying)
         if self.mode.graded:
-            self._treat()
+            self._treat(active)
         elif not eager:
             self._idle_until = self.columns + self._idle_steps()
 
@@ -252,7 +256,7 @@ class Remembering:
         if not self.mode.graded:
             self._treat()
 
-    def _treat(self) -> None:
+    def _treat(self, active: Bool[Tensor, " batch"] | None = None) -> None:
         """Ask the mode what becomes of the tokens, and see to it."""
         slab, memory = self.slab, self.memory
         retention = None
@@ -264,6 +268,8 @@ class Remembering:
             new = getattr(treatment, name)
             if self.mode.compounds:
                 new = slab[name] + new if name == "bias" else slab[name] * new
+                if active is not None:
+                    new = torch.where(active[:, None], new, slab[name])
             slab[name].copy_(new)
         if treatment.keep is not None:
             slab["hidden"].copy_(~treatment.keep | (slab["position"] < 0))
@@ -302,7 +308,7 @@ class Remembering:
         mortal = (position >= memory.sinks) & ~slab["forgotten"]
         left = torch.where(mortal, death - self.seen[:, None], torch.inf)
         newborn = max(memory.strength * life, memory.recent)
-        return math.floor(min(float(left.min()), newborn)) - 1
+        return float(math.floor(min(float(left.min()), newborn)) - 1)
 
     # --- taking back, rearranging, reading -----------------------------------------------------
 
@@ -312,7 +318,9 @@ class Remembering:
         Raises:
             RuntimeError: if they were not passed as candidates of the last forward pass.
         """
-        if count == 0 and not self._checkpoints:
+        if count == 0:
+            self._checkpoints = []
+            self._evict()
             return
         if count >= len(self._checkpoints):
             raise RuntimeError(
@@ -359,8 +367,7 @@ class Remembering:
         return self.slab.nbytes()
 
     def _by_column(self, shown: list[tuple[Tensor, Tensor]]) -> Float[Tensor, "b h q columns"]:
-        """Weights of each block, scattered from slots to the model's columns (pads are on the "
-        "left)."""
+        """Weights of each block, from slots to the model's columns (pads are on the left)."""
         pads = self.columns - self.seen[:, None]
         parts = []
         for weights, position in shown:

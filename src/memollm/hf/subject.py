@@ -1,5 +1,4 @@
-"""A Hugging Face model as evaluations see it: the ``Subject`` and ``Session`` of "
-"evaluation.base."""
+"""A Hugging Face model as evaluations see it: a ``Subject`` and its ``Session``."""
 
 from __future__ import annotations
 
@@ -14,7 +13,7 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from transformers.cache_utils import Cache, DynamicCache
 
-from memollm.evaluation.base import MemoryUse
+from memollm.evaluation.base import MemoryUse, Session
 from memollm.hf.attach import attach
 from memollm.hf.layer import MemoryLayer
 from memollm.memory.ebbinghaus import Aggregation, Memory
@@ -46,10 +45,30 @@ class HFSubject:
     def device(self) -> torch.device:
         return self.model.device
 
+    @functools.cached_property
+    def weight_bytes(self) -> int:
+        """Bytes of weights that a decoded token has to read: all but a table it is looked up in.
+
+        Of a mixture of experts all are counted, though a token reads a few.
+        """
+        total = sum(it.numel() * it.element_size() for it in self.model.parameters())
+        table = self.model.get_input_embeddings().weight
+        head = self.model.get_output_embeddings()
+        assert isinstance(table, Tensor)
+        tied = head is not None and head.weight is table
+        return total if tied else total - table.numel() * table.element_size()
+
     @contextmanager
-    def session(self) -> Iterator[HFSession]:
-        """A fresh cache; the memory is attached while the block lasts."""
+    def session(self, earlier: Session | None = None) -> Iterator[HFSession]:
+        """A fresh cache, or an ``earlier`` session's; the memory is attached while the block lasts.
+
+        A session may be left and entered again, so that several can take turns on one model.
+        """
         with attach(self.model, self.memory, self.mode) as attachment, torch.no_grad():
+            if earlier is not None:
+                assert isinstance(earlier, HFSession)
+                yield earlier
+                return
             config = self.model.config.get_text_config(decoder=True)
             cache = DynamicCache(config=config) if attachment is None else attachment.new_cache()
             chunked = self.has_memory and self.memory.aggregation == Aggregation.vote

@@ -15,7 +15,7 @@ from memollm.registry import register
 class Target(StrEnum):
     """What a token's weight w is applied to."""
 
-    # K times w: the logit shrinks towards 0 and the weight towards e^0, so there is no eviction limit
+    # K times w: the logit shrinks towards 0 and the weight towards e^0: no eviction limit
     key = "key"
     # V times w: the token keeps its attention and says less
     value = "value"  # pyright: ignore[reportAssignmentType] - hides the enum's own attribute

@@ -12,12 +12,12 @@ class Architecture:
     """A Qwen2 with grouped-query attention, small enough to train on one core."""
 
     vocabulary: int = 3072
-    hidden: int = 256
+    hidden: int = 192
     layers: int = 6
     heads: int = 4
     kv_heads: int = 2
     head_dim: int = 64
-    feed_forward: int = 576
+    feed_forward: int = 448
     max_positions: int = 8192
     # Large, so that half of each head barely turns within 8192 positions: matching a key
     # must not depend on how far away it stands.
@@ -40,12 +40,12 @@ class Stage:
 
 def _stages() -> list[Stage]:
     return [
-        Stage(500, 256, 8, needle=0.10, dense=0.40, chain=0.05, copy=0.20),
-        Stage(1500, 256, 8, needle=0.20, dense=0.25, chain=0.05),
-        Stage(1800, 512, 6, needle=0.25, dense=0.15, chain=0.05),
-        Stage(1500, 1024, 4, needle=0.32, dense=0.08, chain=0.05),
-        Stage(900, 2048, 2, needle=0.35, dense=0.05, chain=0.05),
-        Stage(300, 4096, 1, needle=0.40, dense=0.05, chain=0.05),
+        Stage(500, 256, 8, needle=0.10, dense=0.45, chain=0.05, copy=0.15),
+        Stage(500, 256, 8, needle=0.25, dense=0.25, chain=0.05),
+        Stage(450, 512, 4, needle=0.30, dense=0.15, chain=0.05),
+        Stage(350, 1024, 2, needle=0.38, dense=0.08, chain=0.05),
+        Stage(80, 2048, 2, needle=0.45, dense=0.05, chain=0.05),
+        Stage(12, 4096, 2, needle=0.45, dense=0.05, chain=0.05),
     ]
 
 
@@ -61,15 +61,16 @@ class TrainConfig:
     stages: list[Stage] = field(default_factory=_stages)
     scale: float = 1.0  # multiplies the steps of every stage: a larger or a smaller budget
     seed: int = 0
-    learning_rate: float = 1.5e-3
+    learning_rate: float = 2e-3
     warmup: int = 300  # steps
     decay: float = 0.4  # the last share of the steps, over which the rate falls to zero
     weight_decay: float = 0.1
     answer_weight: float = 2.0  # loss weight of a token that retrieval predicts
     jump_share: float = 0.5  # batches whose positions jump ahead, so that far ones are met early
     circuit: bool = True  # start from the hand-made retrieval circuit (initialise.py)
-    checkpoint_every: int = 500  # steps
+    checkpoint_every: int = 100  # steps
     log_every: int = 50  # steps
     device: str = "cpu"
     bfloat16: bool = True  # autocast; weights and optimizer stay float32
-    threads: int = 1  # more threads than idle cores is slower than one
+    processes: int = 1  # that share a step's sequences (parallel.py)
+    threads: int = 1  # a process; more threads than idle cores is slower than one

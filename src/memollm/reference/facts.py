@@ -47,12 +47,14 @@ def draw_facts(
     """``count`` facts with distinct keys; the family of wordings is drawn when none is given."""
     if wording is None:
         families: list[Wording] = [RULER, KEYED, NOTATIONS[rng.integers(len(NOTATIONS))], KEYLESS]
-        shares = [0.2, 0.45, 0.2, 0.15] if count == 1 else [0.25, 0.5, 0.25, 0.0]
+        shares = [0.25, 0.35, 0.15, 0.25] if count == 1 else [0.35, 0.40, 0.25, 0.0]
         wording = families[rng.choice(4, p=shares)]
     one_statement = rng.random() < 0.6  # otherwise every fact is stated in its own words
     one_thing = rng.random() < 0.8
     pick: Callable[[tuple[str, ...]], str] = lambda of: of[rng.integers(len(of))]  # noqa: E731
     statement, thing = pick(wording.statements), pick(THINGS)
+    if wording is KEYLESS and rng.random() < 0.5:  # the classic: "The pass key is ..."
+        statement, thing = wording.statements[0], "pass key"
     found: dict[str, Fact] = {}
     while len(found) < count:
         key = keys.key(rng, vocabulary)

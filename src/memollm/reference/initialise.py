@@ -24,9 +24,9 @@ from transformers.models.qwen2.modeling_qwen2 import Qwen2Attention
 
 from memollm.reference.config import Architecture
 
-PREVIOUS = (36, 36, 20, 20)  # width of the subspace of the token 1, 2, 3, 4 back
+PREVIOUS = (36, 36, 12, 12)  # width of the subspace of the token 1, 2, 3, 4 back
 BAG = 18  # width of a bag, and of every part of a match
-COPIED = 64  # width of what layer 2 copies
+COPIED = 48  # width of what layer 2 copies
 POSITION_BIAS = 5.0  # of a key, against content of about 1
 
 
@@ -146,10 +146,11 @@ class Circuit:
             (2 * read[:BAG], one[:, :BAG].T, self.spaces.bags[0].T),  # embeddings are small here
             (one[:, BAG:].T, two[:, BAG:].T, self.spaces.bags[1].T),
         )
+        copied = self.architecture.embedding_std * self.copy_gain
         near = (self.frequencies > 0.008) & (self.frequencies < 0.4)
         for kv_head, (asked, stored, bag) in enumerate(pairs):
             rows = self._rows(kv_head)
-            attention.v_proj.weight[rows] = self.spaces.copied.T
+            attention.v_proj.weight[rows][:COPIED] = self.spaces.copied.T
             keys = attention.k_proj.weight[rows]
             keys *= 0.2
             keys[half - BAG : half] = stored * self.match
@@ -161,9 +162,8 @@ class Circuit:
                 queries *= 0.2 / 0.3
                 queries[half - BAG : half] = asked * self.match
                 queries[-BAG:] = bag * self.bag_match
-                attention.o_proj.weight[:, self._rows(head)] = (
-                    self.spaces.copied * self.architecture.embedding_std * self.copy_gain
-                )
+                outputs = attention.o_proj.weight[:, self._rows(head)]
+                outputs[:, :COPIED] = self.spaces.copied * copied
 
     def _look_back(
         self, attention: Qwen2Attention, kv_head: int, head: int, distance: int, heights: Tensor

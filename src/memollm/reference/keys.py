@@ -37,18 +37,18 @@ def key(rng: np.random.Generator, vocabulary: list[str]) -> str:
     """A name to ask by. ``vocabulary``: words of the training text, for keys beyond the list."""
     kind = rng.random()
     adjective, noun = ADJECTIVES[rng.integers(len(ADJECTIVES))], NOUNS[rng.integers(len(NOUNS))]
-    if kind < 0.25:
+    if kind < 0.20:
         return noun
-    if kind < 0.35:
+    if kind < 0.26:
         return f"{adjective} {noun}"
-    if kind < 0.45:
-        return f"{adjective}-{noun}"
-    if kind < 0.60:
+    if kind < 0.50:
+        return f"{adjective}-{noun}"  # as RULER's keys
+    if kind < 0.62:
         return vocabulary[rng.integers(len(vocabulary))]
     if kind < 0.68:
         first, second = rng.integers(len(vocabulary), size=2)
         return f"{vocabulary[first]}-{vocabulary[second]}"
-    if kind < 0.78:
+    if kind < 0.76:
         return number(rng, int(rng.integers(3, 8)))
     return random_string(rng)
 

@@ -14,9 +14,11 @@ from memollm.reference.facts import Fact, draw_facts
 from memollm.reference.library import Library
 from memollm.reference.pieces import Piece, Role, encode
 
-INTRODUCTION = (
+INTRODUCTIONS = (
     "Some special magic numbers are hidden within the following text. Make sure to memorize it. "
-    "I will quiz you about the numbers afterwards.\n"
+    "I will quiz you about the numbers afterwards.\n",
+    "There is an important info hidden inside a lot of irrelevant text. Find it and memorize it. "
+    "I will quiz you about the important information there.\n",
 )
 COUNTS = (1, 2, 4, 8, 16)  # needles in a haystack
 
@@ -93,10 +95,16 @@ def needle(
         facts = draw_facts(rng, library.vocabulary, int(rng.choice(COUNTS, p=[0.2, 0.15, 0.3, 0.2, 0.15])))
     count = min(len(facts), int(rng.integers(1, 7)) if questions is None else questions)
     order = rng.permutation(len(facts)).tolist()
-    opening = encode(library.tokenizer, [(INTRODUCTION, Role.TEXT)]) if rng.random() < 0.25 else None
-    break_ = "\n" if rng.random() < 0.5 else " "
+    opening = None
+    if rng.random() < 0.3:
+        introduction = INTRODUCTIONS[rng.integers(len(INTRODUCTIONS))]
+        opening = encode(library.tokenizer, [(introduction, Role.TEXT)])
+    before, after = ((" ", ""), ("\n", ""), ("\n", "\n"))[rng.integers(3)]
     stated = {
-        i: encode(library.tokenizer, [(break_, Role.TEXT), *facts[i].stated(_filler(rng, library))])
+        i: encode(
+            library.tokenizer,
+            [(before, Role.TEXT), *facts[i].stated(_filler(rng, library)), (after, Role.TEXT)],
+        )
         for i in order
     }
     asked = [(i, _question(rng, library, facts[i])) for i in order[:count]]

@@ -7,6 +7,7 @@ was stopped, and gives the weights it would have given.
 from __future__ import annotations
 
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -14,7 +15,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from omegaconf import OmegaConf
-from rich.progress import Progress, TextColumn, TimeRemainingColumn
+from rich.progress import Progress, TextColumn, TimeElapsedColumn
 from torch import Tensor
 from transformers import Qwen2ForCausalLM
 
@@ -23,9 +24,17 @@ from memollm.reference.batches import Batch, draw_batch, steps_of
 from memollm.reference.config import TrainConfig
 from memollm.reference.library import Library
 from memollm.reference.model import autocast, build_model, hidden_states
+from memollm.reference.parallel import Team, run_team
 from memollm.reference.pieces import Role
 from memollm.reference.prepare import prepare
 from memollm.reference.tokenizer import save_tokenizer
+
+
+COLUMNS = (
+    *Progress.get_default_columns(),
+    TimeElapsedColumn(),
+    TextColumn("{task.fields[losses]}"),
+)
 
 
 class Tracker(Protocol):
@@ -36,6 +45,17 @@ class Tracker(Protocol):
 
 def train(config: TrainConfig, tracker: Tracker | None = None) -> Path:
     """Train to the last step and return the folder of the finished model."""
+    output = Path(config.output)
+    prepare(config, output / "text")
+    if config.processes == 1:
+        _work(Team(), config, tracker)
+    else:
+        run_team(config.processes, output, partial(_work, config=config, tracker=tracker))
+    return output / "model"
+
+
+def _work(team: Team, config: TrainConfig, tracker: Tracker | None) -> None:
+    """One process's part of the training; the first one reports and writes."""
     torch.set_num_threads(config.threads)
     output = Path(config.output)
     library = prepare(config, output / "text")
@@ -45,21 +65,24 @@ def train(config: TrainConfig, tracker: Tracker | None = None) -> Path:
     optimizer = build_optimizer(model, config)
     total = sum(steps_of(config))
     start = checkpoint.load(output, model, optimizer)
-    columns = (*Progress.get_default_columns(), TimeRemainingColumn(), TextColumn("{task.fields[losses]}"))
-    with Progress(*columns) as progress:
+    with Progress(*COLUMNS, disable=team.rank > 0) as progress:
         task = progress.add_task("training", total=total, completed=start, losses="")
         for step in range(start, total):
-            metrics = train_step(model, optimizer, draw_batch(config, library, step), step, config)
+            batch = draw_batch(config, library, step)
+            metrics = train_step(model, optimizer, batch, step, config, team)
+            progress.advance(task)
+            if team.rank > 0:
+                continue
             if step % config.log_every == 0:
                 losses = " ".join(f"{name} {value:.3f}" for name, value in metrics.items())
                 progress.update(task, losses=losses)
                 progress.console.print(f"step {step} {losses}", highlight=False)
                 if tracker is not None:
                     tracker.log(metrics, step=step)
-            progress.advance(task)
             if (step + 1) % config.checkpoint_every == 0:
                 checkpoint.save(output, model, optimizer, step + 1)
-    return export(model, library, config, output / "model")
+    if team.rank == 0:
+        export(model, library, config, output / "model")
 
 
 def train_step(
@@ -68,13 +91,16 @@ def train_step(
     batch: Batch,
     step: int,
     config: TrainConfig,
+    team: Team,
 ) -> dict[str, float]:
-    """One step of descent; the losses per token of text and of answers."""
+    """One step of descent; the losses per token of text and of answers, of this process."""
     for group in optimizer.param_groups:
         group["lr"] = learning_rate(config, step)
-    text, answers = losses(model, batch, config.bfloat16)
-    weighted = text.sum() + config.answer_weight * answers.sum()
-    (weighted / (len(text) + config.answer_weight * len(answers))).backward()
+    text, answers = losses(model, team.share(batch), config.bfloat16)
+    predicted = batch.roles[:, 1:]
+    weight = (predicted == Role.TEXT).sum() + config.answer_weight * (predicted == Role.ANSWER).sum()
+    ((text.sum() + config.answer_weight * answers.sum()) / float(weight)).backward()
+    team.sum_gradients(model)
     torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)
@@ -126,13 +152,12 @@ def token_counts(library: Library, config: TrainConfig) -> Tensor:
     return torch.from_numpy(sum(np.bincount(stream, minlength=size) for stream in library.streams))
 
 
-def export(model: Qwen2ForCausalLM, library: Library, config: TrainConfig, folder: Path) -> Path:
+def export(model: Qwen2ForCausalLM, library: Library, config: TrainConfig, folder: Path) -> None:
     """Write the model in bfloat16 with its tokenizer, as ``from_pretrained`` reads them."""
     state = {name: weight.clone() for name, weight in model.state_dict().items()}
     model.to(torch.bfloat16).save_pretrained(folder)
     model.to(torch.float32).load_state_dict(state)
     save_tokenizer(library.tokenizer, folder, config.architecture.max_positions)
-    return folder
 
 
 def read_config(arguments: list[str]) -> TrainConfig:

@@ -1,0 +1,104 @@
+"""The numbers of the model card: ``python -m memollm.reference.measure held_out=<text> ...``.
+
+Everything is measured in float32 on text the model was not trained on.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from omegaconf import OmegaConf
+from tokenizers import Tokenizer
+from transformers import AutoModelForCausalLM, Qwen2ForCausalLM
+
+from memollm.reference import text_path, weights_path
+from memollm.reference.ablation import nearsighted
+from memollm.reference.corpus import documents
+from memollm.reference.library import Library, build_library, encode_documents, frequent_words
+from memollm.reference.perplexity import entropies, quality, spread_windows
+from memollm.reference.probes import PROBES, exact_match
+from memollm.reference.trigram import log_probabilities
+
+
+@dataclass
+class MeasureConfig:
+    """What to measure, and on what."""
+
+    model: str = str(weights_path())
+    held_out: str = str(text_path())  # haystack and text, as corpus.documents reads it
+    train_streams: list[str] = field(default_factory=list)  # .npy, for the trigram yardstick
+    probes: list[str] = field(default_factory=lambda: list(PROBES))
+    lengths: list[int] = field(default_factory=lambda: [1024, 2048, 4096])  # tokens
+    samples: int = 200  # a cell
+    text_windows: int = 64  # of 512 tokens; an eighth as many of 4096
+    ablate_at: int = 0  # length at which layers are cut one by one; 0: not at all
+    seed: int = 1234
+    threads: int = 1
+
+
+def measure(config: MeasureConfig) -> Iterator[dict[str, object]]:
+    """One record a finding, as soon as it is found."""
+    torch.set_num_threads(config.threads)
+    model = AutoModelForCausalLM.from_pretrained(config.model, dtype=torch.float32).eval()
+    library = held_out_library(config)
+    yield from _text(config, model, library)
+    for length in config.lengths:
+        for name in config.probes:
+            score = exact_match(model, library, PROBES[name], length, config.samples, config.seed)
+            yield {"probe": name, "length": length, "n": config.samples, "accuracy": score}
+    if config.ablate_at:
+        yield from _ablations(config, model, library)
+
+
+def held_out_library(config: MeasureConfig) -> Library:
+    tokenizer = Tokenizer.from_file(f"{config.model}/tokenizer.json")
+    found = list(documents(config.held_out))
+    words = frequent_words(found, at_least=2, most=4000)
+    return build_library(tokenizer, [encode_documents(tokenizer, found)], [1.0], words)
+
+
+def _text(
+    config: MeasureConfig, model: Qwen2ForCausalLM, library: Library
+) -> Iterator[dict[str, object]]:
+    if not config.text_windows:
+        return
+    stream = library.streams[0]
+    short = spread_windows(stream, 512, config.text_windows)
+    found = quality(entropies(model, short), short, library)
+    yield {"text": 512, "n": len(short), **vars(found)}
+    long = spread_windows(stream, 4096, max(1, config.text_windows // 8))
+    losses = entropies(model, long)
+    for first, last in ((256, 512), (512, 1024), (1024, 2048), (2048, 4095)):
+        value = float(np.exp(losses[:, first:last].mean()))
+        yield {"text": f"positions {first} to {last}", "n": len(long), "perplexity": value}
+    if config.train_streams:
+        train = np.concatenate([np.load(path) for path in config.train_streams])
+        logs = [log_probabilities(train, window, model.config.vocab_size) for window in short]
+        yield {"trigram": 512, "n": len(short), "perplexity": float(np.exp(-np.mean(logs)))}
+
+
+def _ablations(
+    config: MeasureConfig, model: Qwen2ForCausalLM, library: Library
+) -> Iterator[dict[str, object]]:
+    depth = model.config.num_hidden_layers
+    half = list(range(depth // 2))
+    cuts = [[], *([layer] for layer in range(depth)), half, list(range(depth // 2, depth))]
+    draw, length = PROBES["ruler 4"], config.ablate_at
+    windows = spread_windows(library.streams[0], length, 8)
+    for cut in cuts:
+        with nearsighted(model, cut, window=64):
+            score = exact_match(model, library, draw, length, config.samples, config.seed)
+            perplexity = float(np.exp(entropies(model, windows).mean()))
+        yield {"cut": cut, "length": length, "accuracy": score, "perplexity": perplexity}
+
+
+if __name__ == "__main__":
+    schema = OmegaConf.structured(MeasureConfig)
+    chosen = OmegaConf.to_object(OmegaConf.merge(schema, OmegaConf.from_dotlist(sys.argv[1:])))
+    for record in measure(chosen):
+        print(json.dumps(record), flush=True)

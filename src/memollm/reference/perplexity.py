@@ -1,0 +1,44 @@
+"""Perplexity for the model card: per token, by position, and in bits per byte."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from transformers import Qwen2ForCausalLM
+
+from memollm.reference.library import Library
+
+
+@torch.no_grad()
+def entropies(model: Qwen2ForCausalLM, windows: np.ndarray) -> np.ndarray:
+    """Cross-entropy in nats of every token but the first of each window (windows, length - 1)."""
+    rows = []
+    for window in windows:
+        tokens = torch.from_numpy(window.astype(np.int64))[None].to(model.device)
+        logits = model(tokens, use_cache=False).logits[0, :-1].float()
+        rows.append(F.cross_entropy(logits, tokens[0, 1:], reduction="none").cpu().numpy())
+    return np.stack(rows)
+
+
+def spread_windows(stream: np.ndarray, length: int, count: int) -> np.ndarray:
+    """``count`` windows spread evenly over the stream."""
+    starts = np.linspace(0, len(stream) - length, count).astype(int)
+    return np.stack([stream[start : start + length] for start in starts])
+
+
+@dataclass(frozen=True)
+class TextQuality:
+    """Over all windows: what one token costs, and what one byte does."""
+
+    perplexity: float
+    bits_per_byte: float
+
+
+def quality(losses: np.ndarray, windows: np.ndarray, library: Library) -> TextQuality:
+    decoded = (library.tokenizer.decode(window[1:].tolist()) for window in windows)
+    size = sum(len(text.encode()) for text in decoded)
+    bits = float(losses.sum() / np.log(2) / size)
+    return TextQuality(float(np.exp(losses.mean())), bits)

@@ -1,0 +1,113 @@
+"""Perplexity: known scores of scripted subjects, and what a short memory does to them."""
+
+import math
+from pathlib import Path
+
+import pytest
+
+from memollm.evaluation.perplexity import Documents, Method, Perplexity
+from tests.evaluation.scripted import Bytes, Scripted, copying, uniform
+
+
+def measure(evaluation, subject):
+    evaluation.prepare()
+    evaluation.check(subject)
+    return evaluation.metrics(list(evaluation.samples(subject)))
+
+
+@pytest.mark.parametrize("method", Method)
+@pytest.mark.parametrize("bos", [None, 7])
+def test_a_subject_that_knows_nothing_has_the_vocabularys_perplexity(novel, method, bos):
+    evaluation = Perplexity(text=novel, max_tokens=1000, context=200, method=method, stride=50)
+    found = measure(evaluation, Scripted(uniform, tokenizer=Bytes(bos)))
+    assert found["perplexity"].value == pytest.approx(256, rel=1e-5)
+    assert found["nll"].value == pytest.approx(math.log(256), rel=1e-5)
+    assert found["bits_per_byte"].value == pytest.approx(8, rel=1e-3)  # é at a window's edge
+    assert (
+        found["nll"].n
+        == {
+            (Method.streaming, None): 5 * 199,
+            (Method.streaming, 7): 5 * 199,  # the BOS token takes a place
+            (Method.strided, None): 199 + 4 * 50,
+            (Method.strided, 7): 199 + 4 * 50,
+        }[method, bos]
+    )
+
+
+def test_all_of_a_text_is_scored_once_and_its_bytes_counted_exactly(novel):
+    evaluation = Perplexity(text=novel, max_tokens=None, context=512)
+    subject = Scripted(uniform, tokenizer=Bytes(7))
+    evaluation.prepare()
+    samples = list(evaluation.samples(subject))
+    text = Path(novel).read_bytes()
+    assert sum(s["tokens"] for s in samples) == sum(s["bytes"] for s in samples) == len(text)
+    assert [s["fed"][1] for s in samples[:-1]] == [s["fed"][0] for s in samples[1:]]
+
+
+def test_windows_of_a_budget_lie_evenly_over_the_text(novel):
+    evaluation = Perplexity(text=novel, max_tokens=1000, context=200)
+    evaluation.prepare()
+    starts = [s["fed"][0] for s in evaluation.samples(Scripted(uniform))]
+    length = len(Path(novel).read_bytes())
+    assert len(starts) == 5 and starts[0] == 0
+    gaps = [b - a for a, b in zip(starts, starts[1:], strict=False)]
+    assert max(gaps) - min(gaps) <= 200 and starts[-1] > 0.7 * length
+
+
+def test_what_lies_beyond_the_memory_is_what_is_lost(tmp_path):
+    """The same 300 bytes, all different by threes, over and over: recurrence at 300 tokens."""
+    line = "".join(f"{i:03d}" for i in range(100, 200))
+    (tmp_path / "t.txt").write_text(line * 4)
+    evaluation = Perplexity(text=str(tmp_path / "t.txt"), max_tokens=None, context=1200)
+    whole = measure(evaluation, Scripted(copying))
+    short = measure(evaluation, Scripted(copying, window=250))
+    assert whole["nll_distance_256_512"].value == pytest.approx(0, abs=0.2)
+    assert short["nll_distance_256_512"].value > 3
+    assert short["nll_distance_none"].value == pytest.approx(whole["nll_distance_none"].value)
+    assert whole["nll_position_1024_2048"].value < 0.2 < short["nll_position_1024_2048"].value
+
+
+def test_documents_keep_apart_when_asked_to(tmp_path):
+    (tmp_path / "d.jsonl").write_text('{"text": "aaaaaa"}\n{"text": ""}\n{"text": "bbbb"}\n')
+    source = str(tmp_path / "d.jsonl")
+    subject = Scripted(uniform)
+    evaluation = Perplexity(text=source, documents=Documents.separate, max_tokens=None, context=4)
+    evaluation.prepare()
+    evaluation.check(subject)
+    fed = [(s["document"], *s["fed"]) for s in evaluation.samples(subject)]
+    assert fed == [(0, 0, 4), (0, 4, 6), (2, 0, 4)]
+    assert [bytes(s.tokens) for s in subject.sessions] == [b"aaaa", b"aa", b"bbbb"]
+
+
+def test_a_context_beyond_the_models_is_refused_with_both_numbers(novel):
+    evaluation = Perplexity(text=novel, context=4096)
+    with pytest.raises(ValueError, match=r"perplexity.context=4096 .* 2048 tokens"):
+        evaluation.check(Scripted(uniform, max_length=2048))
+
+
+def test_a_text_shorter_than_one_window_is_refused(tmp_path):
+    (tmp_path / "short.txt").write_text("Too short.")
+    evaluation = Perplexity(text=str(tmp_path / "short.txt"), context=64, max_tokens=64)
+    with pytest.raises(ValueError, match=r"short.txt' holds 10 tokens.*context=64"):
+        evaluation.check(Scripted(uniform))
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"context": 1}, "context=1 .* at least 2"),
+        ({"method": Method.strided, "stride": 0}, "stride=0 .* between 1 and"),
+        ({"method": Method.strided, "stride": 5000}, "stride=5000 .* between 1 and"),
+        ({"max_tokens": 100}, "max_tokens=100 .* context=4096"),
+    ],
+)
+def test_settings_that_mean_nothing_are_refused(fields, message):
+    with pytest.raises(ValueError, match=message):
+        Perplexity(**fields)
+
+
+def test_a_text_that_changed_between_two_runs_is_noticed(novel):
+    evaluation = Perplexity(text=novel, max_tokens=400, context=200)
+    samples = list(evaluation.samples(Scripted(uniform)))
+    with pytest.raises(ValueError, match="has changed"):
+        evaluation.metrics([samples[0], {**samples[1], "text": "another"}])

@@ -1,0 +1,111 @@
+"""Imports go one way: each room may use only the rooms and libraries listed for it."""
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+SOURCE = Path(__file__).parents[1] / "src" / "memollm"
+HEAVY = {
+    "torch",
+    "transformers",
+    "hydra",
+    "omegaconf",
+    "wandb",
+    "lm_eval",
+    "datasets",
+    "pandas",
+    "matplotlib",
+    "kvpress",
+}
+PARTS = {"registry", "memory", "modes", "evaluation", "tracking"}
+MAY_IMPORT = {  # room: (rooms of ours, heavy libraries); anything light is free
+    "registry": (set(), set()),
+    "memory": ({"registry"}, {"torch"}),
+    "attention": ({"registry"}, {"torch"}),
+    "cache": ({"memory", "attention"}, {"torch"}),
+    "modes": ({"registry", "memory"}, {"torch"}),
+    "hf": (
+        {"registry", "memory", "attention", "cache", "modes", "reference", "evaluation"},
+        {"torch", "transformers"},
+    ),
+    "evaluation": ({"registry", "reference"}, {"torch", "datasets"}),
+    "reference": (set(), {"torch", "transformers"}),
+    "tracking": ({"registry"}, set()),
+    "record": (set(), set()),
+    "samples": ({"record"}, set()),
+    "report": ({"record"}, {"pandas", "matplotlib"}),
+    "config": (PARTS | {"hf"}, {"hydra", "omegaconf"}),
+    "refusals": ({"registry"}, {"hydra", "omegaconf"}),
+    "cells": ({"config", "refusals"}, {"hydra", "omegaconf"}),
+    "provenance": (set(), {"torch"}),
+    "identity": ({"registry", "modes", "config", "provenance"}, set()),
+    "resume": ({"record", "samples"}, set()),
+    "journal": ({"record", "samples"}, set()),
+    "mirror": ({"record", "samples", "tracking"}, set()),
+    "progress": ({"record"}, set()),
+    "loading": (PARTS | {"hf"}, set()),
+    "runner": (
+        {"config", "evaluation", "tracking", "identity", "resume", "record", "provenance"}
+        | {"journal", "mirror", "progress", "loading"},
+        {"torch"},
+    ),
+}
+ONE_FILE_ONLY = {  # a library that one file of a room may import, as the only one of all
+    "wandb": "tracking/weights_and_biases.py",
+    "lm_eval": "evaluation/lm_eval.py",
+}
+ON_DEMAND = {"__init__": {"hf"}}  # the package's front door, opened when a name is asked for
+MODULES = sorted(SOURCE.rglob("*.py"))
+
+
+def imported(source: Path) -> Iterator[str]:
+    for node in ast.walk(ast.parse(source.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "relative imports hide which room is meant"
+            if node.module == "memollm":
+                yield from (f"memollm.{alias.name}" for alias in node.names)
+            else:
+                yield node.module or ""
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(SOURCE)))
+def test_a_module_imports_only_what_its_room_may(path: Path):
+    inside = path.relative_to(SOURCE)
+    room = inside.with_suffix("").parts[0]
+    rooms, libraries = MAY_IMPORT.get(room, (ON_DEMAND.get(room, set()), set()))
+    for module in imported(path):
+        top, *rest = module.split(".")
+        if top == "memollm":
+            assert not rest or rest[0] in rooms | {room}, f"{room} may not import {module}"
+        elif top in ONE_FILE_ONLY:
+            assert inside.as_posix() == ONE_FILE_ONLY[top], f"{inside} may not import {module}"
+        else:
+            assert top not in HEAVY - libraries, f"{room} may not import {module}"
+
+
+def test_every_room_is_listed():
+    rooms = {path.relative_to(SOURCE).with_suffix("").parts[0] for path in MODULES}
+    assert rooms - {"__init__"} <= MAY_IMPORT.keys()
+
+
+@pytest.mark.parametrize(
+    ("module", "never"),
+    [
+        ("memollm.report.__main__", {"torch", "transformers", "hydra", "wandb"}),
+        ("memollm.runner", {"transformers", "datasets", "wandb", "lm_eval"}),
+        ("memollm.reference", {"torch", "transformers"}),
+    ],
+)
+def test_what_a_module_brings_along(module: str, never: set[str]):
+    code = f"import sys, {module}; print(*{never!r} & sys.modules.keys())"
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=True, env={"PYTHONPATH": str(SOURCE.parent)}
+    )
+    assert done.stdout.strip() == ""
