@@ -33,7 +33,7 @@ MAY_IMPORT = {  # room: (rooms of ours, heavy libraries); anything light is free
         {"torch", "transformers"},
     ),
     "evaluation": ({"registry", "reference"}, {"torch", "datasets"}),
-    "reference": (set(), {"torch", "transformers"}),
+    "reference": (set(), {"torch", "transformers", "omegaconf", "datasets"}),  # trains by itself
     "tracking": ({"registry"}, set()),
     "record": (set(), set()),
     "samples": ({"record"}, set()),

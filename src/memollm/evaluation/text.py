@@ -95,7 +95,6 @@ def _read(path: Path, given: str) -> str:
 
 
 def _must_be_a_file(source: str, path: Path) -> bool:
-    if path.exists():
-        return False  # a folder, or a file of data
-    written_as_path = not source or source[0] in "./~\\"
-    return written_as_path or path.suffix.lower() in FILE_SUFFIXES
+    if not source or path.exists():
+        return not source  # there: a folder, or a file of data
+    return source[0] in "./~\\" or path.suffix.lower() in FILE_SUFFIXES

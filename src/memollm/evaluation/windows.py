@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -50,7 +53,7 @@ def windows(lengths: Iterable[int], room: int, step: int, opened: bool) -> list[
     return found
 
 
-def spread(every: Sequence[Window], count: int) -> list[Window]:
+def spread(every: Sequence[T], count: int) -> list[T]:
     """``count`` of the windows, evenly over the text; all of them if there are no more.
 
     >>> spread("abcdefgh", 3)

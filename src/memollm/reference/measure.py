@@ -22,7 +22,7 @@ from memollm.reference.corpus import documents
 from memollm.reference.library import Library, build_library, encode_documents, frequent_words
 from memollm.reference.perplexity import entropies, quality, spread_windows
 from memollm.reference.probes import PROBES, exact_match
-from memollm.reference.trigram import log_probabilities
+from memollm.reference.trigram import Trigram
 
 
 @dataclass
@@ -78,7 +78,8 @@ def _text(
         yield {"text": f"positions {first} to {last}", "n": len(long), "perplexity": value}
     if config.train_streams:
         train = np.concatenate([np.load(path) for path in config.train_streams])
-        logs = [log_probabilities(train, window, model.config.vocab_size) for window in short]
+        trigram = Trigram(train, model.config.vocab_size)
+        logs = [trigram.log_probabilities(window) for window in short]
         yield {"trigram": 512, "n": len(short), "perplexity": float(np.exp(-np.mean(logs)))}
 
 

@@ -32,32 +32,51 @@ class Counts:
         return float(once / (once + 2 * twice))
 
 
-def log_probabilities(train: np.ndarray, held_out: np.ndarray, vocabulary: int) -> np.ndarray:
-    """Natural log probability of every token of ``held_out`` from the third on.
+class Trigram:
+    """p(z|xy) = (c(xyz) - d)+ / c(xy*) + d N(xy*) / c(xy*) p(z|y), where N counts kinds.
 
-    p(z|xy) = (c(xyz) - d)+ / c(xy*) + d N(xy*) / c(xy*) p(z|y), and below it the same with
-    counts of distinct left contexts in place of counts (Kneser & Ney, 1995).
+    p(z|y) is the same one order lower, with the number of distinct left contexts in place of
+    counts (Kneser & Ney, 1995, doi:10.1109/ICASSP.1995.479394).
     """
-    size = np.int64(vocabulary)
-    x, y, z = (train[i : len(train) - 2 + i].astype(np.int64) for i in range(3))
-    a, b, c = (held_out[i : len(held_out) - 2 + i].astype(np.int64) for i in range(3))
-    trigrams = Counts.of((x * size + y) * size + z)
-    contexts = Counts.of(x * size + y)
-    followers = Counts.of(trigrams.codes // size)  # N(xy*)
-    left = Counts.of(trigrams.codes % (size * size))  # in how many contexts yz was seen
-    pairs = left.codes
-    unigram = np.bincount(pairs % size, minlength=vocabulary) + 1.0
-    unigram /= unigram.sum()
-    totals = np.bincount(pairs // size, weights=left.counts, minlength=vocabulary)
-    distinct = np.bincount(pairs // size, minlength=vocabulary)
-    discount = left.discount()
-    kept = np.maximum(left(b * size + c) - discount, 0)
-    seen = np.maximum(totals[b], 1)
-    back_off = np.where(totals[b] > 0, discount * distinct[b] / seen, 1.0)
-    bigram = kept / seen + back_off * unigram[c]
-    discount = trigrams.discount()
-    context = a * size + b
-    total = contexts(context)
-    kept = np.maximum(trigrams(context * size + c) - discount, 0) / np.maximum(total, 1)
-    back_off = np.where(total > 0, discount * followers(context) / np.maximum(total, 1), 1.0)
-    return np.log(kept + back_off * bigram)
+
+    def __init__(self, train: np.ndarray, vocabulary: int) -> None:
+        self.size = np.int64(vocabulary)
+        x, y, z = (train[i : len(train) - 2 + i].astype(np.int64) for i in range(3))
+        self.trigrams = Counts.of((x * self.size + y) * self.size + z)
+        self.contexts = Counts.of(x * self.size + y)
+        self.followers = Counts.of(self.trigrams.codes // self.size)
+        self.pairs = Counts.of(self.trigrams.codes % (self.size * self.size))
+        first, second = self.pairs.codes // self.size, self.pairs.codes % self.size
+        self.totals = np.bincount(first, weights=self.pairs.counts, minlength=vocabulary)
+        self.kinds = np.bincount(first, minlength=vocabulary)
+        unigram = np.bincount(second, minlength=vocabulary) + 1.0
+        self.unigram = unigram / unigram.sum()
+
+    def log_probabilities(self, tokens: np.ndarray) -> np.ndarray:
+        """Natural log probability of every token from the third on."""
+        x, y, z = (tokens[i : len(tokens) - 2 + i].astype(np.int64) for i in range(3))
+        bigram = _interpolate(
+            self.pairs(y * self.size + z),
+            self.totals[y],
+            self.kinds[y],
+            self.pairs.discount(),
+            self.unigram[z],
+        )
+        context = x * self.size + y
+        trigram = _interpolate(
+            self.trigrams(context * self.size + z),
+            self.contexts(context),
+            self.followers(context),
+            self.trigrams.discount(),
+            bigram,
+        )
+        return np.log(trigram)
+
+
+def _interpolate(
+    counts: np.ndarray, totals: np.ndarray, kinds: np.ndarray, discount: float, lower: np.ndarray
+) -> np.ndarray:
+    """Discounted counts, and what was taken off given to the lower order."""
+    seen = np.maximum(totals, 1)
+    back_off = np.where(totals > 0, discount * kinds / seen, 1.0)
+    return np.maximum(counts - discount, 0) / seen + back_off * lower

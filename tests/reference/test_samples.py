@@ -1,0 +1,75 @@
+"""Samples: exact in length, a function of their generator, and labelled as they claim."""
+
+import numpy as np
+import pytest
+
+from memollm.reference import chains, facts, samples, wordings
+from memollm.reference.batches import KINDS, jumps
+from memollm.reference.pieces import Role, encode
+from memollm.reference.probes import PROBES, answer_span
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
+def test_a_sample_is_as_long_as_asked_and_the_same_for_a_seed(kind, library):
+    one, again = (kind(np.random.default_rng(7), library, 384) for _ in range(2))
+    assert len(one.tokens) == len(one.roles) == 384
+    np.testing.assert_array_equal(one.tokens, again.tokens)
+    np.testing.assert_array_equal(one.roles, again.roles)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_the_answer_of_a_needle_is_what_the_needle_said(seed, library):
+    rng = np.random.default_rng(seed)
+    hidden = facts.draw_facts(rng, library.vocabulary, 4)
+    sample = samples.needle(rng, library, 700, hidden, questions=1)
+    text = library.tokenizer.decode
+    answer = text(sample.tokens[answer_span(sample)].tolist()).strip()
+    start, stop = sample.spans[sample.asked[0]]
+    assert answer in {fact.value for fact in hidden}
+    assert answer in text(sample.tokens[start:stop].tolist())
+
+
+def test_a_key_and_its_value_cannot_be_predicted_where_they_are_first_said(library):
+    fact = facts.Fact("otter", "48213", "code", "The {thing} of {key} is {value}.", ())
+    tokens, roles = encode(library.tokenizer, fact.stated())
+    hidden = library.tokenizer.decode(tokens[roles == Role.UNPREDICTABLE].tolist())
+    assert hidden.replace(" ", "") == "otter48213"
+    assert not (roles == Role.ANSWER).any()
+
+
+def test_the_first_answer_token_is_what_follows_the_question(library):
+    fact = facts.Fact("otter", "48213", "code", "", ("{key}'s {thing} is",))
+    tokens, roles = encode(library.tokenizer, fact.asked(fact.questions[0]))
+    answer = library.tokenizer.decode(tokens[roles == Role.ANSWER].tolist())
+    assert answer == " 48213"
+
+
+def test_a_chain_lists_every_name_that_leads_to_the_value(rng, library):
+    sample = chains.chain(rng, library, 600, hops=2, chains=1)
+    text = library.tokenizer.decode(sample.tokens.tolist())
+    assert text.count("VAR ") >= 5  # three names on the left, two on the right
+
+
+def test_jumps_only_grow_and_stay_within_bounds(rng):
+    for _ in range(50):
+        offsets = jumps(rng, 256, 8192)
+        assert offsets[0] == 0 and (np.diff(offsets) >= 0).all()
+        assert 255 + offsets[-1] < 8192
+
+
+def test_kept_out_wordings_share_no_statement_and_no_question_with_training():
+    families = (wordings.RULER, wordings.KEYED, wordings.KEYLESS, *wordings.NOTATIONS)
+    trained = [text for family in families for text in family.statements + family.questions]
+    for name, kept in wordings.KEPT_OUT.items():
+        assert name in {probe.removeprefix("kept out: ") for probe in PROBES}
+        for template in kept.statements + kept.questions:
+            frame = template.replace("{key}", "").replace("{value}", "").strip()
+            assert all(frame not in text for text in trained)
+            assert all(word not in text for word in _telling(template) for text in trained)
+    assert len(wordings.KEPT_OUT) >= 3
+
+
+def _telling(template: str) -> set[str]:
+    """Words that carry a kept-out wording: no template of the training may use them."""
+    words = {word.strip(".,?{}") for word in template.split()}
+    return words & {"vault", "opens", "porter", "badge", "dial", "dialling", "coins", "paid"}

@@ -1,0 +1,93 @@
+"""Training: resumable to the bit, the same for a seed, and configured without surprises."""
+
+import itertools
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from memollm.reference.config import Architecture, Stage, TrainConfig
+from memollm.reference.train import learning_rate, read_config, train
+
+
+class Notebook:
+    """A tracker that remembers."""
+
+    def __init__(self) -> None:
+        self.steps: list[int] = []
+
+    def log(self, metrics: dict[str, float], *, step: int) -> None:
+        assert set(metrics) <= {"text", "answer"}
+        self.steps.append(step)
+
+
+@pytest.fixture(scope="module")
+def text(tmp_path_factory) -> Path:
+    words = itertools.cycle("the river ran past an old mill and nobody knew why it stood".split())
+    path = tmp_path_factory.mktemp("text") / "story.txt"
+    path.write_text(" ".join(itertools.islice(words, 6000)) + ".\n")
+    return path
+
+
+def small(output: Path, text: Path, **changes) -> TrainConfig:
+    settings = {
+        "output": str(output),
+        "sources": [str(text)],
+        "shares": [1.0],
+        "architecture": Architecture(vocabulary=700, feed_forward=32, layers=3),
+        "stages": [Stage(4, 128, 2, needle=0.5), Stage(2, 192, 2, dense=0.5, copy=0.5)],
+        "warmup": 2,
+        "checkpoint_every": 3,
+        "log_every": 1,
+    }
+    return TrainConfig(**{**settings, **changes})
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    return load_file(folder / "model.safetensors")
+
+
+def test_a_training_that_was_stopped_ends_in_the_same_weights(tmp_path, text, monkeypatch):
+    whole = weights(train(small(tmp_path / "whole", text)))
+    from memollm.reference import checkpoint
+
+    saved = checkpoint.save
+
+    def save_and_die(*args):
+        saved(*args)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(checkpoint, "save", save_and_die)
+    stopped = small(tmp_path / "stopped", text)
+    with pytest.raises(KeyboardInterrupt):
+        train(stopped)
+    monkeypatch.undo()
+    notebook = Notebook()
+    resumed = weights(train(stopped, notebook))
+    assert notebook.steps == [3, 4, 5]
+    assert all(torch.equal(resumed[name], whole[name]) for name in whole)
+
+
+def test_the_seed_decides_the_weights(tmp_path, text):
+    one, other = (
+        weights(train(small(tmp_path / str(seed), text, seed=seed, scale=0.25))) for seed in (0, 1)
+    )
+    assert any(not torch.equal(one[name], other[name]) for name in one)
+
+
+def test_the_rate_rises_stays_and_falls_to_nearly_nothing(tmp_path, text):
+    config = small(tmp_path, text, warmup=2, decay=0.5)
+    rates = [learning_rate(config, step) / config.learning_rate for step in range(6)]
+    assert rates == pytest.approx([1 / 2, 1, 1, 1, 2 / 3, 1 / 3])
+
+
+def test_any_field_can_be_given_on_the_command_line():
+    config = read_config(["output=x", "sources=[a,b]", "architecture.hidden=256", "seed=3"])
+    assert (config.sources, config.architecture.hidden, config.seed) == (["a", "b"], 256, 3)
+
+
+@pytest.mark.parametrize("wrong", ["learning_rte=1", "seed=abc", "architecture.hiden=3"])
+def test_an_unknown_key_or_a_wrong_type_is_refused(wrong):
+    with pytest.raises(Exception, match="learning_rte|seed|hiden"):
+        read_config(["output=x", wrong])
