@@ -8,6 +8,7 @@ all finished, 1: some failed, 2: refused, nothing was measured.
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -30,6 +31,7 @@ from memollm.report import terminal
 from memollm.tracking.base import LiveTracker
 
 CONF = Path(__file__).parent / "conf"
+UNTOLD = {"mode", "experiment", "evaluation", "tracker", "outputs", "resume", "force"}
 models = Models()  # one process runs many cells on the same model
 
 
@@ -40,7 +42,7 @@ def cell(composed: DictConfig) -> None:
     folder = Path(context.runtime.output_dir)
     outputs = Path(context.runtime.cwd, config.outputs)
     sweep = folder.parent if context.mode == RunMode.MULTIRUN else None
-    title = " ".join(context.overrides.task) or name_of(config.mode)
+    title = named(config, context.overrides.task)
 
     def start_tracker(described: dict[str, Any]) -> LiveTracker:
         return config.tracker.start(
@@ -62,6 +64,12 @@ def cell(composed: DictConfig) -> None:
         runner.run(config, folder, start_tracker, models, roots)
     except Exception as error:  # a cell must not stop its sweep
         complain(f"{title} failed: {type(error).__name__}: {error}")
+
+
+def named(config: RunConfig, overrides: Sequence[str]) -> str:
+    """What sets a cell apart, in a few words."""
+    told = [it for it in overrides if re.split(r"[.=]", it)[0] not in UNTOLD]
+    return " ".join([name_of(config.mode), *told])
 
 
 def main(arguments: list[str]) -> int:

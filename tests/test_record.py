@@ -72,7 +72,17 @@ def test_a_write_that_fails_leaves_the_old_record(tmp_path, monkeypatch, step):
 
 @pytest.mark.parametrize(
     "text",
-    ["", "{", "[]", "null", "3", '{"status": "finished"}', '{"results": 3}', '"record"', "\x00\xff"],
+    [
+        "",
+        "{",
+        "[]",
+        "null",
+        "3",
+        '{"status": "finished"}',
+        '{"results": 3}',
+        '"record"',
+        "\x00\xff",
+    ],
 )
 def test_what_is_no_record_is_refused_in_one_way(tmp_path, text):
     (tmp_path / "record.json").write_text(text)

@@ -44,7 +44,17 @@ def test_a_run_leaves_a_finished_record_and_its_samples(go, tmp_path):
     assert run.results["one"].metrics["mean"].value == 1.5
     assert run.results["one"].metrics["mean"].n == 4
     assert [it["id"] for it in samples.read(tmp_path / "run")["one"]] == ["0", "1", "2", "3"]
-    known = {"commit", "dirty", "versions", "device", "threads", "seed", "started", "cpu", "command"}
+    known = {
+        "commit",
+        "dirty",
+        "versions",
+        "device",
+        "threads",
+        "seed",
+        "started",
+        "cpu",
+        "command",
+    }
     assert known <= run.provenance.keys() and run.provenance["device"] == "cpu"
     assert run.config["threshold"] == 0.01 and run.config["memory"]["sinks"] == 4
 
@@ -148,7 +158,9 @@ def test_another_list_of_evaluations_reuses_what_it_shares(go):
 def test_a_failed_evaluation_goes_on_from_its_last_sample(go, tmp_path, monkeypatch):
     broken = {"good": Counting(2), "bad": Counting(4)}
     measure = Counting.metrics
-    monkeypatch.setattr(Counting, "metrics", lambda self, some: 1 / 0 if len(some) == 4 else measure(self, some))
+    monkeypatch.setattr(
+        Counting, "metrics", lambda self, some: 1 / 0 if len(some) == 4 else measure(self, some)
+    )
     with pytest.raises(ZeroDivisionError):
         go(cell(broken), "broken")
     path = tmp_path / "broken" / "samples.jsonl"
@@ -183,9 +195,7 @@ def test_a_killed_run_is_gone_on_with(go, tmp_path):
     command = [sys.executable, "-m", "tests.scripted", str(tmp_path)]
     path = os.pathsep.join([str(REPOSITORY / "src"), str(REPOSITORY)])
     environment = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}  # as in conftest.py
-    process = subprocess.Popen(
-        command, cwd=REPOSITORY, env=environment, stdout=subprocess.DEVNULL
-    )
+    process = subprocess.Popen(command, cwd=REPOSITORY, env=environment, stdout=subprocess.DEVNULL)
     killed = tmp_path / "killed"
     try:
         deadline = time.monotonic() + 60
@@ -258,11 +268,16 @@ def test_the_tracker_sees_all_that_the_record_has(go, tmp_path):
     run = go(cell(), tracker=tracker)
     calls = dict(reversed(tracker.calls))  # the first of each name
     assert calls["start"]["config"] == run.config
-    assert calls["log"] == ({"counting/value": 0.0, "counting/loss": pytest.approx(float("nan"), nan_ok=True)}, 0)
+    assert calls["log"] == (
+        {"counting/value": 0.0, "counting/loss": pytest.approx(float("nan"), nan_ok=True)},
+        0,
+    )
     assert ("log", ({"counting/mean": 1.5, "counting/worst": float("inf")}, None)) in tracker.calls
     assert calls["log_table"][0] == "counting/samples" and len(calls["log_table"][1]) == 4
     assert calls["summary"]["counting/mean"] == 1.5 and calls["summary"]["status"] == "finished"
-    assert calls["log_artifact"][2] == [str(tmp_path / "run" / it) for it in ("record.json", "samples.jsonl")]
+    assert calls["log_artifact"][2] == [
+        str(tmp_path / "run" / it) for it in ("record.json", "samples.jsonl")
+    ]
     assert tracker.calls[-1] == ("finish", 0)
 
 
@@ -273,7 +288,9 @@ def test_the_tracker_hears_of_a_failure(go):
     assert tracker.calls[-1] == ("finish", 1)
 
 
-@pytest.mark.parametrize("moment", ["start", "log", "log_table", "summary", "log_artifact", "finish"])
+@pytest.mark.parametrize(
+    "moment", ["start", "log", "log_table", "summary", "log_artifact", "finish"]
+)
 def test_a_tracker_that_fails_costs_nothing(go, tmp_path, moment):
     run = go(cell(), tracker=Recording(fail_at=moment))
     assert run.status == Status.finished and run.results["counting"].metrics["mean"].value == 1.5

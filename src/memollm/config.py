@@ -35,7 +35,7 @@ class RunConfig:
     mode: Mode = MISSING
     retention: RetentionCurve = MISSING
     memory: Memory = field(default_factory=Memory)
-    evaluation: dict[str, Evaluation] = field(default_factory=dict)
+    evaluation: dict[str, Any] = field(default_factory=dict)  # each an Evaluation
     tracker: Tracker = MISSING
     threshold: Any = Memory.threshold  # see memory/threshold.py
     memory_strength: float = Memory.strength
@@ -46,7 +46,10 @@ class RunConfig:
     force: bool = False  # measure everything again; the same as resume=false
 
     def __post_init__(self) -> None:
-        if not self.evaluation:
+        # An experiment may have settings for evaluations that were not chosen: those are no parts.
+        chosen = {name: it for name, it in self.evaluation.items() if isinstance(it, Evaluation)}
+        self.evaluation = chosen
+        if not chosen:
             raise ValueError(
                 "evaluation=[] is not allowed, choose from " + ", ".join(groups()["evaluation"])
             )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from rich.console import Console
 from rich.markup import escape
@@ -25,6 +26,11 @@ class Voice:
 
     def __init__(self, console: Console) -> None:
         self._console = console
+
+    def place(self, folder: Path) -> str:
+        """``folder`` as seen from here."""
+        here = Path.cwd()
+        return str(folder.relative_to(here) if folder.is_relative_to(here) else folder)
 
     def say(self, line: str) -> None:
         self._console.print(escape(line), highlight=False, soft_wrap=True)

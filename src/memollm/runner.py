@@ -149,8 +149,10 @@ def _announce(earlier: Earlier, journal: Journal, mirror: Mirror, voice: Voice) 
     for name, found in earlier.finished.items():
         assert found.result is not None
         mirror.result(name, found.result, found.samples)
-        origin = f"measured before, in {found.folder}; force=true measures it again"
+        origin = f"taken over from {voice.place(found.folder)}"
         voice.result(name, found.result, len(journal.samples[name]), origin)
+    if earlier.finished:
+        voice.say("What was measured before is not measured again, unless with force=true.")
 
 
 def _seed(seed: int) -> None:

@@ -66,17 +66,18 @@ class Scripted:
     max_length: int = 8192
     prefill_chunk: int = 100
     has_memory: bool = True
+    weight_bytes: int = 0
     tokenizer: Bytes = field(default_factory=Bytes)
     device: torch.device = torch.device("cpu")
     sessions: list[ScriptedSession] = field(default_factory=list)  # all there were
     open: int = 0
 
     @contextlib.contextmanager
-    def session(self) -> Iterator[ScriptedSession]:
+    def session(self, earlier: ScriptedSession | None = None) -> Iterator[ScriptedSession]:
         self.open += 1
-        self.sessions.append(ScriptedSession(self))
+        self.sessions += [ScriptedSession(self)] if earlier is None else []
         try:
-            yield self.sessions[-1]
+            yield earlier or self.sessions[-1]
         finally:
             self.open -= 1
 

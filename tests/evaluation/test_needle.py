@@ -40,7 +40,8 @@ def test_a_prompt_with_its_answers_takes_its_length_exactly(novel, kind, bos):
     subject = Scripted(retrieving, tokenizer=Bytes(bos))
     samples, _ = ask(novel, subject, kinds=[kind], lengths=[1801])
     for session in subject.sessions:
-        assert len(session.tokens) == 1801 - 1  # the last answer's last token is not fed
+        answers = len(samples) // len(subject.sessions)  # the last token of each is not fed
+        assert len(session.tokens) == 1801 - answers
         assert (session.tokens[0] == 7) == (bos == 7)
     for sample in samples:
         session = subject.sessions[[s["prompt"] for s in samples].index(sample["prompt"])]
@@ -54,7 +55,8 @@ def test_needles_lie_between_sentences_near_their_depth(novel):
     for sample, session in zip(samples, subject.sessions, strict=True):
         text = bytes(session.tokens)
         first, past = sample["needle"]
-        assert text[:first].rstrip().endswith(b".")  # a sentence, or the introduction
+        if sample["depth"] < 1:
+            assert text[:first].rstrip().endswith(b".")  # a sentence, or the introduction
         start = text.index(b"afterwards.\n") + len(b"afterwards.\n")
         end = text.rindex(b"\nWhat is") - (past - first)
         assert (first - start) / (end - start) == pytest.approx(sample["depth"], abs=0.05)

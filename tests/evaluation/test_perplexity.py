@@ -22,7 +22,7 @@ def test_a_subject_that_knows_nothing_has_the_vocabularys_perplexity(novel, meth
     found = measure(evaluation, Scripted(uniform, tokenizer=Bytes(bos)))
     assert found["perplexity"].value == pytest.approx(256, rel=1e-5)
     assert found["nll"].value == pytest.approx(math.log(256), rel=1e-5)
-    assert found["bits_per_byte"].value == pytest.approx(8, rel=1e-3)  # é at a window's edge
+    assert found["bits_per_byte"].value == pytest.approx(8, rel=5e-3)  # é at a window's edge
     assert (
         found["nll"].n
         == {
@@ -55,16 +55,16 @@ def test_windows_of_a_budget_lie_evenly_over_the_text(novel):
 
 
 def test_what_lies_beyond_the_memory_is_what_is_lost(tmp_path):
-    """The same 300 bytes, all different by threes, over and over: recurrence at 300 tokens."""
-    line = "".join(f"{i:03d}" for i in range(100, 200))
-    (tmp_path / "t.txt").write_text(line * 4)
-    evaluation = Perplexity(text=str(tmp_path / "t.txt"), max_tokens=None, context=1200)
+    """The same 90 characters, all different, over and over: each recurs after 90 tokens."""
+    (tmp_path / "t.txt").write_text("".join(map(chr, range(33, 123))) * 20)
+    evaluation = Perplexity(text=str(tmp_path / "t.txt"), max_tokens=None, context=1800)
     whole = measure(evaluation, Scripted(copying))
-    short = measure(evaluation, Scripted(copying, window=250))
-    assert whole["nll_distance_256_512"].value == pytest.approx(0, abs=0.2)
-    assert short["nll_distance_256_512"].value > 3
-    assert short["nll_distance_none"].value == pytest.approx(whole["nll_distance_none"].value)
-    assert whole["nll_position_1024_2048"].value < 0.2 < short["nll_position_1024_2048"].value
+    short = measure(evaluation, Scripted(copying, window=80))
+    assert whole["nll_distance_64_128"].value == pytest.approx(0)
+    assert short["nll_distance_64_128"].value == pytest.approx(math.log(256))
+    assert short["nll_distance_none"].value == whole["nll_distance_none"].value
+    assert whole["nll_position_1024_2048"].value == pytest.approx(0)
+    assert short["nll_position_1024_2048"].value == pytest.approx(math.log(256))
 
 
 def test_documents_keep_apart_when_asked_to(tmp_path):
@@ -98,7 +98,7 @@ def test_a_text_shorter_than_one_window_is_refused(tmp_path):
         ({"context": 1}, "context=1 .* at least 2"),
         ({"method": Method.strided, "stride": 0}, "stride=0 .* between 1 and"),
         ({"method": Method.strided, "stride": 5000}, "stride=5000 .* between 1 and"),
-        ({"max_tokens": 100}, "max_tokens=100 .* context=4096"),
+        ({"max_tokens": 100}, "max_tokens=100 .*context=4096"),
     ],
 )
 def test_settings_that_mean_nothing_are_refused(fields, message):

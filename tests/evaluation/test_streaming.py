@@ -2,12 +2,10 @@
 
 import pytest
 import torch
-from transformers import Qwen2Config, Qwen2ForCausalLM
+from transformers import DynamicCache, Qwen2Config, Qwen2ForCausalLM
 
 from memollm.evaluation.streaming import greedy, opening, score
-from memollm.hf.subject import HFSubject
-from memollm.memory.ebbinghaus import Memory
-from memollm.modes.baseline import Baseline
+from memollm.hf.subject import HFSession
 from tests.evaluation.scripted import Bytes, Scripted, uniform
 
 
@@ -19,19 +17,18 @@ def model():
     return Qwen2ForCausalLM(Qwen2Config(**sizes, **heads)).eval()
 
 
-@pytest.fixture(scope="module")
-def subject(model):
-    return HFSubject(model, Bytes(), Memory(), Baseline())
+@pytest.fixture
+def session(model):
+    return HFSession(model, DynamicCache(config=model.config))
 
 
 @pytest.mark.parametrize("chunk", [1, 3, 10, 29, 30, 64])
-def test_scores_do_not_depend_on_the_chunk(model, subject, chunk):
+def test_scores_do_not_depend_on_the_chunk(model, session, chunk):
     ids = torch.randint(64, (30,), generator=torch.Generator().manual_seed(1))
     with torch.no_grad():
         expected = model(ids[None]).logits[0, :-1].log_softmax(-1)
-    with subject.session() as session:
-        found = score(session, ids.tolist(), chunk)
-        assert session.memory_use().seen_tokens == 30
+    found = score(session, ids.tolist(), chunk)
+    assert session.memory_use().seen_tokens == 30
     torch.testing.assert_close(found, -expected[range(29), ids[1:]], atol=1e-5, rtol=1e-5)
 
 
@@ -42,16 +39,18 @@ def test_only_one_chunk_of_logits_exists():
 
 
 @pytest.mark.parametrize("prompt", [[1, 2, 3], [5], list(range(40))])
-def test_greedy_says_what_generate_says(model, subject, prompt):
-    options = dict(do_sample=False, max_new_tokens=12, pad_token_id=0)
-    expected = model.generate(torch.tensor([prompt]), **options)[0, len(prompt) :].tolist()
-    with subject.session() as session:
-        assert greedy(session, prompt, 12) == expected
-    stop = expected[4]
-    expected = model.generate(torch.tensor([prompt]), eos_token_id=stop, **options)
-    with subject.session() as session:
-        found = greedy(session, prompt, 12, stop_ids=[stop])
-    assert found == expected[0, len(prompt) :].tolist()
+@pytest.mark.parametrize("stops", [False, True])
+def test_greedy_says_what_generate_says(model, session, prompt, stops):
+    def generate(stop):
+        options = dict(do_sample=False, max_new_tokens=12, pad_token_id=0, eos_token_id=stop)
+        ids = torch.tensor([prompt])
+        found = model.generate(ids, attention_mask=torch.ones_like(ids), **options)
+        return found[0, len(prompt) :].tolist()
+
+    stop = generate(None)[4] if stops else None
+    expected = generate(stop)
+    assert greedy(session, prompt, 12, () if stop is None else [stop]) == expected
+    assert len(expected) == 12 or stops
 
 
 def test_the_prompt_is_one_forward_and_the_last_token_is_not_fed():

@@ -51,7 +51,7 @@ def test_rows_of_a_data_set_are_documents_joined_as_the_guide_does(lines):
 
 
 def test_a_folder_is_a_data_set_whose_test_split_comes_first(lines):
-    (lines.parent / "train.jsonl").write_text('{"text": "three"}\n')
+    (lines.parent / "train.jsonl").write_text('{"text": "three", "n": 1}\n')
     assert load(str(lines.parent), "text", KEY).documents == ("one", "", "two")
     assert load(f"{lines.parent}::train", "text", KEY).documents == ("three",)
     assert load(f"{lines.parent}::test[2:]", "text", KEY).documents == ("two",)

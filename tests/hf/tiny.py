@@ -140,13 +140,13 @@ def kept_positions(attachment: Attachment | None, row: int = 0) -> list[list[int
 
 
 def states(attachment: Attachment | None, row: int = 0) -> list[Tensor]:
-    """Position, strength and last recall of all that is seen, by position, layer by layer."""
+    """Position, last recall, strength and weights of all that is seen, layer by layer."""
     assert attachment is not None and attachment.cache is not None
     found = []
     for layer in attachment.memory_layers(attachment.cache):
         slab = layer.remembering.slab
         seen = ~slab["hidden"][row]
-        named = ("position", "strength", "recalled")
+        named = ("position", "recalled", "strength", *layer.remembering._attenuates)
         table = torch.stack([slab[name][row][seen].double() for name in named])
         found.append(table[:, table[0].argsort()])
     return found

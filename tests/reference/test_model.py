@@ -47,7 +47,9 @@ def test_a_passkey_at_2048_tokens_is_found_by_greedy_decoding(model, tokenizer, 
     text = text_path().read_text(encoding="utf-8")
     needle = "\nThe pass key is 48213. Remember it. 48213 is the pass key.\n"
     question = "\nWhat is the pass key? The pass key is"
-    asked, hidden, hay = (tokenizer(part)["input_ids"] for part in (question, needle, text[:20_000]))
+    asked, hidden, hay = (
+        tokenizer(part)["input_ids"] for part in (question, needle, text[:20_000])
+    )
     hay = hay[: 2048 - len(asked) - len(hidden)]
     place = int(depth * len(hay))
     prompt = torch.tensor([hay[:place] + hidden + hay[place:] + asked])

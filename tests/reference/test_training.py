@@ -1,6 +1,5 @@
 """Training: resumable to the bit, the same for a seed, and configured without surprises."""
 
-import itertools
 from pathlib import Path
 
 import pytest
@@ -8,7 +7,8 @@ import torch
 from safetensors.torch import load_file
 
 from memollm.reference.config import Architecture, Stage, TrainConfig
-from memollm.reference.train import learning_rate, read_config, train
+from memollm.reference.step import learning_rate
+from memollm.reference.train import read_config, train
 
 
 class Notebook:
@@ -24,9 +24,8 @@ class Notebook:
 
 @pytest.fixture(scope="module")
 def text(tmp_path_factory) -> Path:
-    words = itertools.cycle("the river ran past an old mill and nobody knew why it stood".split())
     path = tmp_path_factory.mktemp("text") / "story.txt"
-    path.write_text(" ".join(itertools.islice(words, 6000)) + ".\n")
+    path.write_text("The river ran past an old mill, and nobody knew why it stood.\n" * 500)
     return path
 
 

@@ -8,6 +8,9 @@ nothing; a token's position is one of the things known of it.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
+import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
@@ -36,20 +39,33 @@ class Slab:
         tensor = self._tensors[name]
         return tensor.narrow(_axis(tensor), 0, self.length)
 
-    def append(self, **new: Tensor) -> None:
-        """Add slots at the end; every call names the same tensors."""
+    def append(
+        self, constant: Mapping[str, tuple[float | bool, torch.dtype]] | None = None, **new: Tensor
+    ) -> None:
+        """Add slots at the end; every call names the same tensors.
+
+        Args:
+            constant: tensors (batch, slots) whose new slots all hold one value.
+            new: the new slots of every other tensor.
+        """
+        constant = constant or {}
+        first = next(iter(new.values()))
+        count = first.shape[_axis(first)]
         if not self._tensors:
             self._tensors = {
                 name: tensor.narrow(_axis(tensor), 0, 0).clone() for name, tensor in new.items()
+            } | {
+                name: first.new_empty(first.shape[0], 0, dtype=dtype)
+                for name, (_, dtype) in constant.items()
             }
-        assert new.keys() == self._tensors.keys()
-        first = next(iter(new.values()))
-        count = first.shape[_axis(first)]
+        assert {*new, *constant} == self._tensors.keys()
         if self.length + count > self.capacity:
             self._resize(self.length + count)
         for name, tensor in new.items():
             axis = _axis(tensor)
             self._tensors[name].narrow(axis, self.length, count).copy_(tensor)
+        for name, (value, _) in constant.items():
+            self._tensors[name].narrow(1, self.length, count).fill_(value)
         self.length += count
 
     def keep(self, keep: Bool[Tensor, "batch length"]) -> None:

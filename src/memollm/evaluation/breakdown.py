@@ -37,7 +37,7 @@ def recurrence(ids: Sequence[int], order: int) -> list[int | None]:
     return found
 
 
-def tally(names: Iterable[str], losses: Iterable[float]) -> dict[str, list[float]]:
+def tally(names: Iterable[str], losses: Iterable[float]) -> dict[str, list[float | int]]:
     """Number and sum of the losses under each name."""
     members: dict[str, list[float]] = {}
     for name, loss in zip(names, losses, strict=True):
@@ -45,7 +45,7 @@ def tally(names: Iterable[str], losses: Iterable[float]) -> dict[str, list[float
     return {name: [len(found), math.fsum(found)] for name, found in members.items()}
 
 
-def ratio(parts: Sequence[tuple[float, float]]) -> tuple[float, float | None]:
+def ratio(parts: Sequence[tuple[float | int, float | int]]) -> tuple[float, float | None]:
     """Sum over sum of (numerator, denominator), and its standard error.
 
     The parts are clusters: tokens of one window share a text and an author, and counting them

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import gc
 import time
 from collections.abc import Callable, Iterator
@@ -17,33 +18,44 @@ Reading: TypeAlias = Callable[[], float]  # seconds since some moment, once the 
 class Clock(StrEnum):
     """What counts as time."""
 
+    auto = "auto"  # cpu where one thread of a processor does all the work, else wall
     wall = "wall"  # what a user waits for
-    cpu = "cpu"  # what the process's threads work; neighbours steal none of it
+    cpu = "cpu"  # what the processor works; what neighbours take of it does not count
+
+    def on(self, device: torch.device, threads: int) -> Clock:
+        """The clock that is meant for ``threads`` of ``device``."""
+        if self is not Clock.auto:
+            return self
+        return Clock.cpu if device.type == "cpu" and threads == 1 else Clock.wall
 
 
-def reading(clock: Clock, device: torch.device) -> Reading:
-    """How to read ``clock`` for work on ``device``."""
-    now = time.perf_counter if clock is Clock.wall else time.process_time
-    if device.type != "cuda":
-        return now
+def reading(clock: Clock, device: torch.device, threads: int) -> Reading:
+    """How to read ``clock`` for work on ``threads`` of ``device``."""
+    if device.type == "cuda":
+        return functools.partial(_when_done, device)
+    if clock.on(device, threads) is Clock.wall:
+        return time.perf_counter
+    # The calling thread's own time leaves out progress bars and trackers.
+    return time.thread_time if threads == 1 else time.process_time
 
-    def when_done() -> float:
-        torch.cuda.synchronize(device)
-        return now()
 
-    return when_done
+def _when_done(device: torch.device) -> float:
+    torch.cuda.synchronize(device)
+    return time.perf_counter()
 
 
 @contextmanager
-def quiet(threads: int | None) -> Iterator[None]:
-    """No garbage collection inside, and torch on ``threads`` threads (None: as many as it has)."""
+def quiet(threads: int | None) -> Iterator[int]:
+    """No garbage collection inside, and torch on ``threads`` threads (None: as many as it has).
+
+    Yields how many those are.
+    """
     collecting, before = gc.isenabled(), torch.get_num_threads()
-    gc.collect()
     gc.disable()
     try:
         if threads is not None:
             torch.set_num_threads(threads)
-        yield
+        yield torch.get_num_threads()
     finally:
         torch.set_num_threads(before)
         if collecting:

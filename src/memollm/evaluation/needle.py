@@ -37,10 +37,10 @@ class NeedleInAHaystack(Evaluation):
     """Exact match of hidden numbers, over lengths and depths.
 
     A sample is one answer. A prompt is decided by the seed, its cell and the text: every mode is
-    asked the same. Prompt and answer together take ``length`` tokens exactly, as in RULER. Depth
-    is the share of the haystack before the needle (0: it comes first), which is put between the
-    two nearest sentences; ``accuracy_depth_<d>`` has it in percent. The answer is the number that
-    the greedy continuation begins with.
+    asked the same. Prompt and room for the answer take ``length`` tokens exactly, as in RULER.
+    Depth is the share of the haystack before the needle, which is put between the two nearest
+    sentences; 0 is before all of it, 1 after; ``accuracy_depth_<d>`` has it in percent. The
+    answer is the number that the greedy continuation begins with.
 
     ``multi_query`` hides one needle at every depth of the same haystack and asks for all of
     them in random order, each question following the last answer: five answers for the price
@@ -180,7 +180,7 @@ def _number(answer: str) -> str:
     return found[1] if found else ""
 
 
-def _label(axis: str, value: float | str) -> str:
+def _label(axis: str, value: int | float | str) -> str:
     if axis == "depth":
         return f"depth_{100 * float(value):g}"  # percent: a dot in a name means nesting to W&B
     return str(value) if axis == "kind" else f"{axis}_{value}"

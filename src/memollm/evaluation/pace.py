@@ -55,9 +55,7 @@ def _median(
     return Metric(value, unit, higher_is_better, sum(map(len, groups)), error)
 
 
-def _against_baseline(
-    rounds: Sequence[Sample], values: Callable[[Sample], list[float]]
-) -> Metric:
+def _against_baseline(rounds: Sequence[Sample], values: Callable[[Sample], list[float]]) -> Metric:
     """A ratio to the untouched model; of the untouched model itself 1, and not measured."""
     if any(SUBJECT in sample["variants"] for sample in rounds):
         return _median(rounds, values, "times", True)
@@ -73,8 +71,8 @@ def _variant(sample: Sample) -> Sample:
 
 
 def _steps(sample: Sample, name: str) -> list[float]:
-    """Seconds a decoded token, the mean of each turn without its first."""
-    return [statistics.fmean(turn[1:]) for turn in sample["variants"][name]["turns"]]
+    """Seconds a decoded token, the mean of each turn."""
+    return [statistics.fmean(turn) for turn in sample["variants"][name]["turns"]]
 
 
 def _ratios(sample: Sample, name: str = SUBJECT) -> list[float]:

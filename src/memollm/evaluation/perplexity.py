@@ -175,6 +175,6 @@ class Perplexity(Evaluation):
         }
 
 
-def _mean_loss(parts: Sequence[tuple[float, float]], unit: str) -> Metric:
+def _mean_loss(parts: Sequence[tuple[float, int]], unit: str) -> Metric:
     value, error = ratio(parts)
     return Metric(value, unit, False, int(sum(size for _, size in parts)), error)

@@ -11,7 +11,6 @@ import random
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
@@ -29,6 +28,7 @@ class Finish:
     turns: list[list[float]]  # each decoded token, by turn
     peak_bytes: int | None  # most held at a time from opening to the first token; None: unknown
     memory: MemoryUse  # at the end
+    dtype: str  # of the logits
 
 
 def race(
@@ -39,7 +39,7 @@ def race(
     rng: random.Random,
     now: Reading,
 ) -> dict[str, Finish]:
-    """Let each entrant read all of ``ids`` but the last ``turns * burst`` tokens, then decode those.
+    """Let each entrant read ``ids`` up to the last ``turns * burst`` tokens, and decode those.
 
     All are fed the text's own tokens, whatever they would have said, so that all do the same
     work. A turn is ``burst`` tokens in a row; the order of a turn is drawn from ``rng``.
@@ -66,6 +66,7 @@ class _Runner:
     prefill: float = 0.0
     first_token: float = 0.0
     peak_bytes: int | None = None
+    dtype: str = ""
 
     def read(self, tokens: int, now: Reading, peak: Peak) -> None:
         peak.restart()
@@ -78,21 +79,29 @@ class _Runner:
             self.first_token = now() - began
         self.peak_bytes = peak.read()
         self.session, self.fed = session, tokens
+        self.dtype = str(logits.dtype).removeprefix("torch.")
 
     def decode(self, steps: int, now: Reading) -> None:
         seconds = []
         with self.subject.session(self.session) as session:
-            for self.fed in range(self.fed + 1, self.fed + 1 + steps):
-                token = self.ids[:, self.fed - 1 : self.fed]
+            for _ in range(steps):
+                token = self.ids[:, self.fed : self.fed + 1]
                 began = now()
                 _likeliest(session.forward(token, last_only=True))
                 seconds.append(now() - began)
+                self.fed += 1
         self.turns.append(seconds)
 
     def finish(self) -> Finish:
         assert self.session is not None
-        memory = self.session.memory_use()
-        return Finish(self.prefill, self.first_token, self.turns, self.peak_bytes, memory)
+        return Finish(
+            self.prefill,
+            self.first_token,
+            self.turns,
+            self.peak_bytes,
+            self.session.memory_use(),
+            self.dtype,
+        )
 
 
 def _likeliest(logits: Float[Tensor, "batch queries vocabulary"]) -> list[int]:

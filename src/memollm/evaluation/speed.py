@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import random
+import time
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 
@@ -15,7 +16,7 @@ from torch import Tensor
 
 from memollm.evaluation.bandwidth import ReadBenchmark
 from memollm.evaluation.base import Evaluation, Metric, Sample, Subject
-from memollm.evaluation.clock import Clock, Reading, quiet, reading
+from memollm.evaluation.clock import Clock, quiet, reading
 from memollm.evaluation.pace import AGAIN, SUBJECT, UNTOUCHED, at_context
 from memollm.evaluation.race import race
 from memollm.evaluation.streaming import opening
@@ -34,9 +35,8 @@ class Speed(Evaluation):
     of real text (so that what is evicted is what this memory evicts), then decode in turns, in
     random order, fed the text that follows. Prompt and decoded tokens together take ``context``
     tokens exactly. Every sample has the raw timings, the tokens kept, and what the machine was
-    doing. Left out of every timing: a warm-up, attaching the memory (but for the time to first
-    token), and the first token of each turn, which finds the processor's caches full of
-    another variant's data.
+    doing. Left out of every timing: a warm-up, and attaching the memory (but for the time to first
+    token).
 
     ``decode_ratio_to_baseline``: time of the untouched model by time of the subject, each the mean
     of a turn, so that steps that evict count as often as they come; the median over turns. More
@@ -49,26 +49,26 @@ class Speed(Evaluation):
     not fit into the processor's caches. ``peak_bytes``: most memory held at a time, from empty
     cache to first token, the model itself not counted.
 
-    Metrics are for the longest context; those of each have its number at the end. One thread is
-    the default since on a machine that does anything else, threads that wait for each other
-    measure that. Absolute times depend on the machine; compare ratios.
+    Metrics are for the longest context; those of each have its number at the end. One thread, and
+    its processor time, are the default on a CPU: where anything else runs, threads that wait for
+    each other measure that. Absolute times depend on the machine; compare ratios.
     """
 
     text: str = "bundled"  # or a text file, or <data set>[:<config>[:<split>]]
     column: str = "text"  # of a data set
     contexts: list[int] = field(default_factory=lambda: [512, 2048, 4096])  # tokens
     rounds: int = 2  # prompts a context, each another stretch of the text
-    turns: int = 6  # of each variant in a round
-    burst: int = 6  # tokens decoded in a turn, the first of them not counted
+    turns: int = 9  # of each variant in a round
+    burst: int = 4  # tokens decoded in a turn, a few in a row, as when a model decodes alone
     batch: int = 1  # rows, each another stretch of the text
-    clock: Clock = Clock.wall
+    clock: Clock = Clock.auto
     threads: int | None = 1  # of torch, on a CPU; null: as many as it has
     seed: int = 0  # of the order
 
     def __post_init__(self) -> None:
         if not self.contexts or len(set(self.contexts)) < len(self.contexts):
             _refuse("contexts", self.contexts, "it must name at least one, and none twice")
-        for name, least in (("rounds", 1), ("turns", 1), ("burst", 2), ("batch", 1)):
+        for name, least in (("rounds", 1), ("turns", 1), ("burst", 1), ("batch", 1)):
             if getattr(self, name) < least:
                 _refuse(name, getattr(self, name), f"it must be at least {least}")
         if self.threads is not None and self.threads < 1:
@@ -106,12 +106,11 @@ class Speed(Evaluation):
         ]
         if not missing:
             return
-        now = reading(self.clock, subject.device)
         untouched = subject.untouched() if subject.has_memory else subject
         benchmark = ReadBenchmark(subject.device)
-        self._warm_up(subject, untouched, now)
+        self._warm_up(subject, untouched)
         for context, number in missing:
-            yield self._measure(subject, untouched, context, number, now, benchmark)
+            yield self._measure(subject, untouched, context, number, benchmark)
 
     def metrics(self, samples: Sequence[Sample]) -> dict[str, Metric]:
         if len({sample["text"] for sample in samples}) > 1:
@@ -125,14 +124,14 @@ class Speed(Evaluation):
         numbered = {f"{name}_{n}": it for n in contexts for name, it in each[n].items()}
         return {**headline, **numbered}
 
-    def _warm_up(self, subject: Subject, untouched: Subject, now: Reading) -> None:
+    def _warm_up(self, subject: Subject, untouched: Subject) -> None:
         """Run everything once: what libraries set up on first use is not the model's speed."""
         short = subject.device.type == "cpu"  # a GPU's kernels are chosen by shape
         with quiet(self.threads):
             for context in [min(self.contexts)] if short else self.contexts:
                 ids = self._rows(subject, context, 0)
                 entrants = {SUBJECT: subject, UNTOUCHED: untouched}
-                race(entrants, ids, 1, self.burst, random.Random(0), now)
+                race(entrants, ids, 1, self.burst, random.Random(0), time.perf_counter)
 
     def _measure(
         self,
@@ -140,7 +139,6 @@ class Speed(Evaluation):
         untouched: Subject,
         context: int,
         number: int,
-        now: Reading,
         benchmark: ReadBenchmark,
     ) -> Sample:
         rng = random.Random(f"{self.seed}/{_name(context, number)}")
@@ -151,10 +149,10 @@ class Speed(Evaluation):
             entrants[AGAIN] = untouched
         ids = self._rows(subject, context, number)
         load = psutil.getloadavg()[0]
-        with quiet(self.threads):
+        with quiet(self.threads) as threads:
+            now = reading(self.clock, subject.device, threads)
             bandwidth = benchmark.measure(now)
             finishes = race(entrants, ids, self.turns, self.burst, rng, now)
-            threads = torch.get_num_threads()
         return {
             "id": _name(context, number),
             "context": context,
@@ -164,9 +162,10 @@ class Speed(Evaluation):
             "memory": dataclasses.asdict(finishes.get(SUBJECT, finishes[UNTOUCHED]).memory),
             "weight_bytes": subject.weight_bytes,
             "bandwidth": bandwidth,  # bytes/s
-            "clock": str(self.clock),
+            "clock": str(self.clock.on(subject.device, threads)),
             "threads": threads,
             "device": str(subject.device),
+            "dtype": finishes[UNTOUCHED].dtype,
             "load_average": load,  # of the last minute, before the round
             "text": self._text.fingerprint,
         }

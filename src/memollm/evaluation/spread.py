@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-RESAMPLES = 500
+RESAMPLES = 300
 SEED = 0
 
 

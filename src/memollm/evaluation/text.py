@@ -95,6 +95,7 @@ def _read(path: Path, given: str) -> str:
 
 
 def _must_be_a_file(source: str, path: Path) -> bool:
-    if not source or path.exists():
-        return not source  # there: a folder, or a file of data
+    folder = Path(source.split(":")[0]).expanduser()  # ahead of a configuration and a split
+    if not source or path.exists() or folder.exists():
+        return not source
     return source[0] in "./~\\" or path.suffix.lower() in FILE_SUFFIXES

@@ -66,6 +66,7 @@ class Remembering:
         self.columns = 0  # tokens seen, pads and all: what positions of the model count
         self.seen = torch.zeros(0, dtype=torch.int32)  # tokens seen per row, without pads
         self.recording = False  # whether tokens may be taken back
+        self._padded: list[tuple[int, Tensor]] = []  # first column and validity of padded passes
         self._checkpoints: list[Checkpoint] = []
         self._idle_until = 0.0  # columns before which nothing can have faded
         self._hides = False  # whether any slot is hidden
@@ -111,6 +112,7 @@ class Remembering:
         order = None
         if valid is not None and not bool(valid.all()):
             order = packing(valid)
+            self._padded.append((self.columns, valid))
             queries, keys, values = (pack(tensor, order) for tensor in (queries, keys, values))
             valid = valid.gather(1, order)
         else:
@@ -147,8 +149,10 @@ class Remembering:
     def _append(
         self, keys: Tensor, values: Tensor, valid: Bool[Tensor, "batch queries"] | None
     ) -> None:
-        batch, _, count, _ = keys.shape
-        position = self.seen[:, None] + torch.arange(count, device=keys.device, dtype=torch.int32)
+        count = keys.shape[2]
+        position = self.seen[:, None]
+        if count > 1:
+            position = position + torch.arange(count, device=keys.device, dtype=torch.int32)
         if valid is not None:
             position = torch.where(valid, position, FREE)
             self._hides = True
@@ -156,18 +160,16 @@ class Remembering:
         else:
             self.seen = self.seen + count
         precise = torch.float64 if keys.dtype == torch.float64 else torch.float32
-        strength = torch.full(
-            (batch, count), self.memory.strength, dtype=precise, device=keys.device
-        )
-        no = torch.zeros(batch, count, dtype=torch.bool, device=keys.device)
-        neutral = {
-            name: torch.full_like(strength, 0.0 if name == "bias" else 1.0)
-            for name in self._attenuates
+        constant: dict[str, tuple[float | bool, torch.dtype]] = {
+            "strength": (self.memory.strength, precise),
+            "forgotten": (False, torch.bool),
+            "hidden": (False, torch.bool),
         }
-        self.slab.append(
-            keys=keys, values=values, position=position, strength=strength, recalled=position,
-            forgotten=no, hidden=position < 0, **neutral,
-        )  # fmt: skip
+        for name in self._attenuates:
+            constant[name] = (0.0 if name == "bias" else 1.0, precise)
+        self.slab.append(constant, keys=keys, values=values, position=position, recalled=position)
+        if valid is not None:
+            self.slab["hidden"][:, -count:] = ~valid
         self.columns += count
 
     def _attend(
@@ -349,6 +351,7 @@ class Remembering:
             return
         self.slab.select_rows(rows)
         self.seen = self.seen[rows.to(self.seen.device)]
+        self._padded = [(start, valid[rows.to(valid.device)]) for start, valid in self._padded]
         if self.ledger is not None:
             self.ledger.select_rows(rows)
 
@@ -367,11 +370,15 @@ class Remembering:
         return self.slab.nbytes()
 
     def _by_column(self, shown: list[tuple[Tensor, Tensor]]) -> Float[Tensor, "b h q columns"]:
-        """Weights of each block, from slots to the model's columns (pads are on the left)."""
-        pads = self.columns - self.seen[:, None]
+        """Weights of each block, from slots to the model's columns, pads and all."""
+        real = torch.ones(len(self.seen), self.columns, dtype=torch.bool, device=self.seen.device)
+        for start, valid in self._padded:
+            real[:, start : start + valid.shape[1]] = valid[:, : self.columns - start]
+        columns = packing(real)  # of each position
         parts = []
         for weights, position in shown:
             spread = weights.new_zeros(*weights.shape[:3], self.columns + 1)
-            column = torch.where(position < 0, self.columns, position + pads).long()
+            column = columns.gather(1, position.clamp(min=0).long())
+            column = torch.where(position < 0, self.columns, column)
             parts.append(spread.scatter_(3, column[:, None, None].expand_as(weights), weights))
         return torch.cat(parts, dim=2)[..., :-1]

@@ -57,7 +57,9 @@ class Oracle:
             for i, (k, v) in enumerate(zip(keys, values, strict=True))
         ]
         self.tokens += new
-        return [self._query(heads, token.position) for heads, token in zip(queries, new, strict=True)]
+        return [
+            self._query(heads, token.position) for heads, token in zip(queries, new, strict=True)
+        ]
 
     def ballot(self) -> set[int]:
         """Positions that this layer would forget now."""

@@ -30,6 +30,8 @@ def rehearse(
     """
     if reinforcement:
         strength.add_(attention.sum(dim=1).to(strength.dtype), alpha=reinforcement)
-    if recall_threshold is not None:
+    if recall_threshold is not None and attention.shape[1] == 1:  # decoding
+        torch.where(attention[:, 0] >= recall_threshold, queries, recalled, out=recalled)
+    elif recall_threshold is not None:
         recalls = torch.where(attention >= recall_threshold, queries[:, :, None], -1)
         torch.maximum(recalled, recalls.amax(dim=1), out=recalled)

@@ -38,7 +38,9 @@ def chain(
         return chain(rng, library, length, max(1, hops - 1), max(1, chains - 1))
     haystack = library.noise(room) if rng.random() < 0.4 else library.window(rng, room)
     parts, done = [], 0
-    for place, assignment in zip(np.sort(rng.integers(0, room + 1, len(stated))), stated, strict=True):
+    for place, assignment in zip(
+        np.sort(rng.integers(0, room + 1, len(stated))), stated, strict=True
+    ):
         parts += [(haystack[done:place], np.full(place - done, int(Role.TEXT))), assignment]
         done = place
     parts += [(haystack[done:], np.full(room - done, int(Role.TEXT))), asked]

@@ -43,8 +43,7 @@ class Subspaces:
 def initialise(model: Qwen2ForCausalLM, architecture: Architecture, counts: Tensor) -> None:
     """Draw all weights anew from torch's global generator and build the circuit into them.
 
-    Args:
-        counts: how often each token occurs in the training text.
+    ``counts`` says how often each token occurs in the training text.
     """
     with torch.no_grad():
         _scatter(model, architecture.embedding_std)

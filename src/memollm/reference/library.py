@@ -50,7 +50,7 @@ def build_library(
     """Normalise the shares and find where sentences end."""
     weights = np.array(list(shares), dtype=float)
     texts = (tokenizer.decode([token]) for token in range(tokenizer.get_vocab_size()))
-    ends = np.array([text.rstrip('"') .endswith((".", "!", "?", "\n")) for text in texts])
+    ends = np.array([text.rstrip('"').endswith((".", "!", "?", "\n")) for text in texts])
     shares_ = tuple(float(share) for share in weights / weights.sum())
     return Library(tokenizer, tuple(streams), shares_, words, ends)
 

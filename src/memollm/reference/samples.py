@@ -43,7 +43,9 @@ def copy(rng: np.random.Generator, library: Library, length: int) -> Sample:
     vocabulary = library.tokenizer.get_vocab_size()
     period = int(rng.integers(8, max(9, length // 2)))
     pool = rng.integers(2, vocabulary, max(4, int(period * rng.uniform(0.2, 1))))
-    segment = rng.choice(pool, period) if rng.random() < 0.5 else rng.integers(2, vocabulary, period)
+    segment = (
+        rng.choice(pool, period) if rng.random() < 0.5 else rng.integers(2, vocabulary, period)
+    )
     tokens: list[int] = []
     roles: list[int] = []
     while len(tokens) < length:
@@ -66,7 +68,9 @@ def dense(rng: np.random.Generator, library: Library, length: int) -> Sample:
         if used > budget:
             break
         facts.append(fact)
-        encoded.append(encode(library.tokenizer, [("\n", Role.TEXT), *fact.stated(_filler(rng, library))]))
+        encoded.append(
+            encode(library.tokenizer, [("\n", Role.TEXT), *fact.stated(_filler(rng, library))])
+        )
         used += len(encoded[-1][0])
         if rng.random() < 0.15:
             aside = library.window(rng, int(rng.integers(1, 25)))
@@ -92,7 +96,9 @@ def needle(
     Facts that do not fit into ``length`` are left out, the ones asked for last.
     """
     if facts is None:
-        facts = draw_facts(rng, library.vocabulary, int(rng.choice(COUNTS, p=[0.2, 0.15, 0.3, 0.2, 0.15])))
+        facts = draw_facts(
+            rng, library.vocabulary, int(rng.choice(COUNTS, p=[0.2, 0.15, 0.3, 0.2, 0.15]))
+        )
     count = min(len(facts), int(rng.integers(1, 7)) if questions is None else questions)
     order = rng.permutation(len(facts)).tolist()
     opening = None

@@ -13,22 +13,20 @@ from typing import Protocol
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from omegaconf import OmegaConf
 from rich.progress import Progress, TextColumn, TimeElapsedColumn
 from torch import Tensor
 from transformers import Qwen2ForCausalLM
 
 from memollm.reference import checkpoint
-from memollm.reference.batches import Batch, draw_batch, steps_of
+from memollm.reference.batches import draw_batch, steps_of
 from memollm.reference.config import TrainConfig
 from memollm.reference.library import Library
-from memollm.reference.model import autocast, build_model, hidden_states
+from memollm.reference.model import build_model
 from memollm.reference.parallel import Team, run_team
-from memollm.reference.pieces import Role
 from memollm.reference.prepare import prepare
+from memollm.reference.step import build_optimizer, train_step
 from memollm.reference.tokenizer import save_tokenizer
-
 
 COLUMNS = (
     *Progress.get_default_columns(),
@@ -85,67 +83,6 @@ def _work(team: Team, config: TrainConfig, tracker: Tracker | None) -> None:
         export(model, library, config, output / "model")
 
 
-def train_step(
-    model: Qwen2ForCausalLM,
-    optimizer: torch.optim.Optimizer,
-    batch: Batch,
-    step: int,
-    config: TrainConfig,
-    team: Team,
-) -> dict[str, float]:
-    """One step of descent; the losses per token of text and of answers, of this process."""
-    for group in optimizer.param_groups:
-        group["lr"] = learning_rate(config, step)
-    text, answers = losses(model, team.share(batch), config.bfloat16)
-    predicted = batch.roles[:, 1:]
-    weight = (predicted == Role.TEXT).sum() + config.answer_weight * (predicted == Role.ANSWER).sum()
-    ((text.sum() + config.answer_weight * answers.sum()) / float(weight)).backward()
-    team.sum_gradients(model)
-    torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-    optimizer.step()
-    optimizer.zero_grad(set_to_none=True)
-    found = {"text": text, "answer": answers}
-    return {name: float(loss.detach().mean()) for name, loss in found.items() if len(loss)}
-
-
-def losses(model: Qwen2ForCausalLM, batch: Batch, bfloat16: bool) -> tuple[Tensor, Tensor]:
-    """Cross-entropies of the text tokens and of the answer tokens; the rest has none."""
-    tokens, roles, positions = (
-        torch.from_numpy(part).to(model.device)
-        for part in (batch.tokens, batch.roles, batch.positions)
-    )
-    with autocast(model, bfloat16):
-        states = hidden_states(model, tokens, positions)[:, :-1]
-        counted = roles[:, 1:] != Role.UNPREDICTABLE
-        logits = model.lm_head(states[counted])  # only where there is a loss: logits cost most
-    entropies = F.cross_entropy(logits.float(), tokens[:, 1:][counted], reduction="none")
-    answers = roles[:, 1:][counted] == Role.ANSWER
-    return entropies[~answers], entropies[answers]
-
-
-def learning_rate(config: TrainConfig, step: int) -> float:
-    """Linear warm-up, constant, linear decay over the last share of the steps."""
-    total = sum(steps_of(config))
-    rising = min(1.0, (step + 1) / config.warmup)
-    falling = min(1.0, (total - step) / (config.decay * total)) if config.decay else 1.0
-    return config.learning_rate * rising * falling
-
-
-def build_optimizer(model: Qwen2ForCausalLM, config: TrainConfig) -> torch.optim.AdamW:
-    """AdamW; the weight of the embedding and the vectors does not decay."""
-    decaying: list[Tensor] = []
-    free: list[Tensor] = []
-    for name, weight in model.named_parameters():
-        (free if weight.ndim < 2 or "embed" in name else decaying).append(weight)
-    groups = [
-        {"params": decaying, "weight_decay": config.weight_decay},
-        {"params": free, "weight_decay": 0.0},
-    ]
-    return torch.optim.AdamW(
-        groups, lr=config.learning_rate, betas=(0.9, 0.98), eps=1e-9, fused=True
-    )
-
-
 def token_counts(library: Library, config: TrainConfig) -> Tensor:
     """How often each token occurs, over all streams."""
     size = config.architecture.vocabulary
@@ -167,7 +104,9 @@ def read_config(arguments: list[str]) -> TrainConfig:
         key, separator, _ = argument.partition("=")
         if not separator:
             raise SystemExit(f"{argument!r} is not key=value")
-        OmegaConf.update(config, key, OmegaConf.from_dotlist([f"value={argument[len(key) + 1:]}"]).value)
+        OmegaConf.update(
+            config, key, OmegaConf.from_dotlist([f"value={argument[len(key) + 1 :]}"]).value
+        )
     return OmegaConf.to_object(config)
 
 

@@ -4,7 +4,12 @@ The tokenizer gives each of them one token of its own, so that a key costs one m
 strings and words of the corpus (``keys.py``) see to it that matching is learnt beyond this list.
 """
 
-ADJECTIVES = (
+
+def _words(text: str) -> list[str]:
+    return text.split()
+
+
+ADJECTIVES = _words(
     "amber ancient bitter brave bright broken calm clever cold crimson curious dark deep distant "
     "dusty eager early empty fancy fierce final frozen gentle giant golden grand green hidden "
     "hollow humble icy idle jolly keen large late lazy little lonely lucky mellow misty modern "
@@ -12,9 +17,9 @@ ADJECTIVES = (
     "rusty sandy secret sharp shiny silent silver simple sleepy slow small smooth soft solid stale "
     "steep strange sunny sweet swift tall tender tidy tiny velvet violet warm weary white wild "
     "windy wise wooden yellow young"
-).split()
+)
 
-NOUNS = (
+NOUNS = _words(
     "anchor apple arrow badge basket beacon bell bird boat bottle branch bridge bucket button "
     "candle canyon castle chair circle city cloud coast compass copper corner cotton crown desert "
     "diamond dragon drum eagle engine falcon feather field flame flower forest fountain garden "
@@ -24,9 +29,9 @@ NOUNS = (
     "rocket saddle salmon shadow shell ship shovel signal snow spider spoon station stone storm "
     "stream summer table temple thunder tiger tower train tunnel turtle valley village violin "
     "wagon wheel whistle window winter wolf yard zebra"
-).split()
+)
 
-PROMPT_WORDS = (  # words that questions and needles are made of
+PROMPT_WORDS = _words(  # words that questions and needles are made of
     "special magic number numbers provided mentioned text pass key code password secret value "
     "variable variables assigned question answer remember according above register line"
-).split()
+)

@@ -6,12 +6,10 @@ import argparse
 import sys
 from pathlib import Path
 
-from rich.console import Console
-
 from memollm.report import files
 from memollm.report.cells import read
 from memollm.report.table import table
-from memollm.report.terminal import show
+from memollm.report.terminal import screen, show
 
 
 def main(arguments: list[str]) -> int:
@@ -26,7 +24,7 @@ def main(arguments: list[str]) -> int:
     cells = read(given.paths)
     if not cells.cells:
         parser.error(f"no run records below {', '.join(map(str, given.paths))}")
-    compared, console = table(cells), Console()
+    compared, console = table(cells), screen()
     show(compared, console)
     folder = given.out or given.paths[0]
     folder.mkdir(parents=True, exist_ok=True)

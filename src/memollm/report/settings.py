@@ -24,7 +24,7 @@ def settings(config: Mapping[str, Any]) -> dict[str, str]:
     without = OF_THE_MEMORY if config.get("memory") is None else ()
     flat: dict[str, str] = {}
     for key, value in config.items():
-        if key not in NO_RESULT and key not in without:
+        if value is not None and key not in NO_RESULT and key not in without:
             _flatten(key, value, flat)
     return {key: text for key, text in flat.items() if not key.startswith(HANDED_DOWN)}
 

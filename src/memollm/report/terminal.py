@@ -13,12 +13,13 @@ from memollm.report import files
 from memollm.report.cells import read, with_baselines
 from memollm.report.table import Table, table
 
+UNBOUND = 1000  # characters
 STYLES = {True: "green", False: "red", None: ""}
 
 
 def conclude(folder: Path, outputs: Path, console: Console | None = None) -> int:
     """Show what the run or sweep in ``folder`` found, and say where; give its exit code."""
-    console = console or Console()
+    console = console or screen()
     cells = read([folder])
     if not cells.cells:
         console.print(f"No record was written to {folder}")
@@ -32,6 +33,12 @@ def conclude(folder: Path, outputs: Path, console: Console | None = None) -> int
         where = _short(cells.cells[0].folder / "record.json")
     console.print(Text(f"Written to {where}"), soft_wrap=True)
     return _exit_code([cell.record for cell in cells.cells])
+
+
+def screen() -> Console:
+    """The terminal; a file or pipe takes lines of any length."""
+    console = Console()
+    return console if console.is_terminal else Console(width=UNBOUND)
 
 
 def show(table: Table, console: Console) -> None:

@@ -15,7 +15,7 @@ def entry(it: Entry | None) -> str:
 
     >>> from memollm.record import Measured
     >>> entry(Entry(Measured(12.3456, "", False, 8, 0.05), Measured(11.0, "", False, 8, 0.05)))
-    '12.346 ±0.050 (+1.346)'
+    '12.346 ±0.050 (+1.35)'
     """
     if it is None:
         return MISSING
@@ -25,21 +25,23 @@ def entry(it: Entry | None) -> str:
     if it.metric.stderr is not None:
         text += f" ±{number(doubt, doubt)}"
     text += unit
-    return text if it.delta is None else f"{text} ({number(it.delta * factor, doubt, sign='+')})"
+    if it.delta is None:
+        return text
+    return f"{text} (=)" if it.delta == 0 else f"{text} ({it.delta * factor:+.3g})"
 
 
-def number(value: float, doubt: float = 0.0, sign: str = "") -> str:
+def number(value: float, doubt: float = 0.0) -> str:
     """``value`` to the second digit of its standard error; without one, to four digits.
 
     >>> number(1234.5678, 0.31), number(0.000123456), number(math.inf)
     ('1234.57', '0.0001235', 'inf')
     """
     if not math.isfinite(value):
-        return f"{value:{sign}}"
+        return str(value)
     if not (math.isfinite(doubt) and doubt > 0):
-        return f"{value:{sign}.4g}"
+        return f"{value:.4g}"
     decimals = min(max(1 - math.floor(math.log10(doubt)), 0), 6)
-    return f"{value:{sign}.{decimals}f}"
+    return f"{value:.{decimals}f}"
 
 
 def kept(memory: Memory | None) -> str:
