@@ -35,7 +35,7 @@ UNTOLD = {"mode", "experiment", "evaluation", "tracker", "outputs", "resume", "f
 models = Models()  # one process runs many cells on the same model
 
 
-@hydra.main(version_base="1.3", config_path="conf", config_name="config")
+@hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")
 def cell(composed: DictConfig) -> None:
     """Run one cell; what goes wrong is in its record and on the terminal, and stops no other."""
     context, config = HydraConfig.get(), live(composed)

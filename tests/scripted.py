@@ -26,23 +26,17 @@ from memollm.tracking.base import LiveTracker, Tracker
 from memollm.tracking.none import NoTracker, Silent
 
 
-class Dummy:
+class Dummy(Subject):
     """A subject that evaluations of this file do not look at."""
 
     name = "dummy"
     max_length = 100
     prefill_chunk = 16
-    device = "cpu"
-    tokenizer: Any = None
+    weight_bytes = 1
+    device: Any = "cpu"
 
     def __init__(self, mode: Mode) -> None:
         self.has_memory = mode.has_memory
-
-    def session(self) -> Any:
-        raise NotImplementedError
-
-    def untouched(self) -> Any:
-        raise NotImplementedError
 
 
 @dataclass

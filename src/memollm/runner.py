@@ -26,6 +26,7 @@ from memollm.mirror import Mirror
 from memollm.progress import Voice
 from memollm.provenance import provenance
 from memollm.record import Measured, Result, RunRecord, Status
+from memollm.registry import name_of
 from memollm.resume import Earlier
 from memollm.tracking.base import LiveTracker
 
@@ -103,9 +104,12 @@ def prepare(config: RunConfig) -> None:
     """
     with _refusing():
         config.model.prepare()
+        limit = config.model.context_length()
     for name, evaluation in config.evaluation.items():
         with _refusing(f"evaluation.{name}: "):
             evaluation.prepare()
+            if limit is not None:
+                evaluation.fits(f"model {name_of(config.model)}", limit)
 
 
 def _subject(

@@ -87,3 +87,10 @@ def test_metrics_do_not_depend_on_the_order_of_samples(build, subject):
 def test_metrics_of_nothing_are_refused(build):
     with pytest.raises(ValueError):
         build().metrics([])
+
+
+def test_a_text_that_changed_between_two_runs_is_noticed(build, subject):
+    evaluation = build()
+    first, second, *_ = evaluation.samples(subject)
+    with pytest.raises(ValueError, match="has changed since"):
+        evaluation.metrics([first, {**second, "text": "another"}])

@@ -104,10 +104,3 @@ def test_a_text_shorter_than_one_window_is_refused(tmp_path):
 def test_settings_that_mean_nothing_are_refused(fields, message):
     with pytest.raises(ValueError, match=message):
         Perplexity(**fields)
-
-
-def test_a_text_that_changed_between_two_runs_is_noticed(novel):
-    evaluation = Perplexity(text=novel, max_tokens=400, context=200)
-    samples = list(evaluation.samples(Scripted(uniform)))
-    with pytest.raises(ValueError, match="has changed"):
-        evaluation.metrics([samples[0], {**samples[1], "text": "another"}])

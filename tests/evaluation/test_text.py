@@ -101,6 +101,21 @@ def test_what_a_file_may_not_be(tmp_path):
         load(str(tmp_path / "blank.txt"), "text", KEY)
 
 
+def test_what_a_source_may_not_ask_for(lines, tmp_path):
+    (tmp_path / "a.txt").write_text("grey")
+    with pytest.raises(ValueError, match="neither configuration nor split"):
+        load(f"{tmp_path / 'a.txt'}:a:test", "text", KEY)
+    with pytest.raises(ValueError, match="cannot be loaded"):
+        load(f"{lines}::nosuch", "text", KEY)
+
+
+def test_a_split_is_asked_for_where_none_is_customary(monkeypatch):
+    odd = datasets.DatasetDict(odd=datasets.Dataset.from_dict({"text": ["one"]}))
+    monkeypatch.setattr(datasets, "load_dataset", lambda *args, **options: odd)
+    with pytest.raises(ValueError, match=r"name a split, as wiki:raw:<split>; there are odd"):
+        load("wiki:raw", "text", KEY)
+
+
 def test_a_column_that_is_not_there_is_refused_with_those_that_are(lines):
     with pytest.raises(ValueError, match=r"perplexity.column='txt'.*text, n; did you mean 'text'"):
         load(str(lines), "txt", KEY)

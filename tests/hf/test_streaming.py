@@ -43,7 +43,7 @@ def test_chunks_of_one_are_single_tokens(mode):
         single = feed(model, attachment, ids, 1)
         assert (whole - single).abs().max() <= FLOAT64
         same(states(attachment), expected)
-        assert not whole.equal(tiny_model()(ids).logits)
+    assert (whole - model(ids).logits).abs().max() > 1e-2
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -174,7 +174,7 @@ def test_no_bias_at_all_is_eviction():
     """A weight that tends to 0 as a logit bias evicts; as a factor of keys it does not."""
     model, ids = tiny_model(), prompt(TOKENS)
     memory = forgetful(
-        prefill_chunk=1, recall_threshold=None, reinforcement=0.0, threshold=1e-30, strength=1e-3
+        prefill_chunk=1, recall_threshold=None, reinforcement=0.0, threshold=0.5, strength=1e-4
     )
     logits = {}
     for target in (Target.logit_bias, Target.key):
@@ -182,7 +182,7 @@ def test_no_bias_at_all_is_eviction():
             logits[target] = model(ids).logits
     with attach(model, memory):
         evicted = model(ids).logits
-    assert (logits[Target.logit_bias] - evicted).abs().max() < 0.05
+    assert (logits[Target.logit_bias] - evicted).abs().max() <= FLOAT64
     assert (logits[Target.key] - evicted).abs().max() > 0.5
 
 

@@ -130,8 +130,15 @@ class Evaluation(abc.ABC):
     def prepare(self) -> None:  # noqa: B027 - most evaluations have nothing to look for
         """Refuse missing or unreadable data; called before any model is loaded."""
 
+    def fits(self, model: str, limit: int) -> None:  # noqa: B027
+        """Refuse sequences longer than the ``limit`` of ``model``; called before it is loaded."""
+
     def check(self, subject: Subject) -> None:  # noqa: B027
-        """Refuse settings that this subject cannot honour (a context longer than its own)."""
+        """Refuse settings that this subject cannot honour."""
+
+    def fingerprint(self) -> str:
+        """What decides the result beside the fields: a hash of the data, after ``prepare``."""
+        return ""
 
     @abc.abstractmethod
     def size(self, subject: Subject) -> int:

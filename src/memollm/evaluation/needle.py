@@ -18,7 +18,7 @@ from memollm.evaluation.grid import Cell, cells
 from memollm.evaluation.haystack import haystack
 from memollm.evaluation.prompts import Kind, Prompt, build, draw_needles
 from memollm.evaluation.streaming import greedy
-from memollm.evaluation.text import Text, load
+from memollm.evaluation.text import Text, load, require_one_text
 from memollm.registry import register
 
 KEY = "evaluation.needle"
@@ -87,9 +87,15 @@ class NeedleInAHaystack(Evaluation):
     def prepare(self) -> None:
         _ = self._text
 
+    def fingerprint(self) -> str:
+        return self._text.fingerprint
+
+    def fits(self, model: str, limit: int) -> None:
+        if max(self.lengths) > limit:
+            _refuse("lengths", self.lengths, f"{model} takes at most {limit} tokens")
+
     def check(self, subject: Subject) -> None:
-        if max(self.lengths) > subject.max_length:
-            _refuse("lengths", self.lengths, f"{subject.name} takes {subject.max_length} tokens")
+        self.fits(subject.name, subject.max_length)
         for cell in self._cells():
             if cell.length in (min(self.lengths), max(self.lengths)):
                 try:
@@ -107,6 +113,7 @@ class NeedleInAHaystack(Evaluation):
                 yield from (sample for sample in answers if sample["id"] not in done)
 
     def metrics(self, samples: Sequence[Sample]) -> dict[str, Metric]:
+        require_one_text(samples, f"{KEY}.text={self.text!r}")
         found = {"accuracy": _accuracy(samples)}
         for axis in ("kind", "length", "depth"):
             for value in sorted({sample[axis] for sample in samples}):

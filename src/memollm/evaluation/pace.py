@@ -12,14 +12,14 @@ SUBJECT, UNTOUCHED, AGAIN = "subject", "untouched", "again"  # the variants of a
 
 
 def at_context(rounds: Sequence[Sample]) -> dict[str, Metric]:
-    """Metrics of the rounds at one context, with or without a memory."""
+    """Metrics of the rounds at one context, with or without a memory; their order is no matter."""
+    rounds = sorted(rounds, key=lambda sample: sample["id"])
     checks = [sample for sample in rounds if AGAIN in sample["variants"]]
     aa = _median(checks, lambda it: _ratios(it, AGAIN), "times", None) if checks else None
     found = {"decode_ratio_to_baseline": _against_baseline(rounds, _ratios)}
     if aa is not None:
         noise = abs(aa.value - 1) + 2 * (aa.stderr or 0.0)
         found["aa_noise"] = Metric(noise, "times", False, aa.n)
-        found["aa_ratio"] = aa
     found |= {
         "decode_tokens_per_second": _median(rounds, _decode_rates, "tokens/s", True),
         "prefill_tokens_per_second": _median(rounds, _prefill_rate, "tokens/s", True),
@@ -36,6 +36,8 @@ def at_context(rounds: Sequence[Sample]) -> dict[str, Metric]:
             False,
         ),
     }
+    if aa is not None:
+        found["aa_ratio"] = aa
     if all(_variant(it)["peak_bytes"] is not None for it in rounds):
         found["peak_bytes"] = _median(rounds, lambda it: _peak(it, _measured(it)), "bytes", False)
         found["peak_bytes_baseline"] = _median(

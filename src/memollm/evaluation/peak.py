@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable
+import sys
 from pathlib import Path
 
 import torch
@@ -44,9 +44,8 @@ class Peak:
 
 def _hand_back() -> None:
     """Give freed memory back to the system, where the C library is one that keeps it."""
-    trim: Callable[[int], int] | None = getattr(ctypes.CDLL(None), "malloc_trim", None)
-    if trim is not None:
-        trim(0)
+    if sys.platform == "linux" and hasattr(library := ctypes.CDLL(None), "malloc_trim"):
+        library.malloc_trim(0)
 
 
 def _resident(line: str) -> int:

@@ -12,7 +12,7 @@ from enum import StrEnum
 from memollm.evaluation.base import Evaluation, Metric, Sample, Subject
 from memollm.evaluation.breakdown import bucket, ratio, recurrence, tally
 from memollm.evaluation.streaming import opening, score
-from memollm.evaluation.text import Text, byte_length, load, tokenise
+from memollm.evaluation.text import Text, byte_length, load, require_one_text, tokenise
 from memollm.evaluation.windows import Window, spread, windows
 from memollm.registry import register
 
@@ -54,9 +54,9 @@ class Perplexity(Evaluation):
     tokenizers comparable. Standard errors are clustered by window.
 
     ``method: strided`` with ``max_tokens: null`` is the recipe of Hugging Face's guide
-    (huggingface.co/docs/transformers/perplexity), which has a window's first token predicted
-    from nothing only once; ``context`` is its max_length. A tokenizer's BOS token, where it has
-    one, opens every window here and counts into ``context``.
+    (huggingface.co/docs/transformers/perplexity); ``context`` is its max_length. Where the
+    tokenizer has a BOS token, one opens every window and counts into ``context``; elsewhere a
+    window's first token is fed and not scored, unless an earlier window scored it.
 
     The default scores 32 thousand tokens, about 100 kB of English, in 8 windows.
     """
@@ -90,12 +90,17 @@ class Perplexity(Evaluation):
     def prepare(self) -> None:
         _ = self._text
 
-    def check(self, subject: Subject) -> None:
-        if self.context > subject.max_length:
+    def fingerprint(self) -> str:
+        return self._text.fingerprint
+
+    def fits(self, model: str, limit: int) -> None:
+        if self.context > limit:
             raise ValueError(
-                f"{KEY}.context={self.context} is longer than {subject.name} takes, "
-                f"{subject.max_length} tokens; choose at most that"
+                f"{KEY}.context={self.context} is not allowed: {model} takes at most {limit} tokens"
             )
+
+    def check(self, subject: Subject) -> None:
+        self.fits(subject.name, subject.max_length)
         longest = max(map(len, self._streams(subject)))
         room = self.context - len(opening(subject.tokenizer))
         if self.documents is Documents.joined and longest < room:
@@ -116,11 +121,7 @@ class Perplexity(Evaluation):
                 yield self._measure(subject, streams[window.document], window)
 
     def metrics(self, samples: Sequence[Sample]) -> dict[str, Metric]:
-        if len({sample["text"] for sample in samples}) > 1:
-            raise ValueError(
-                f"{KEY}.text={self.text!r} has changed since some of these samples were "
-                "measured; measure them all anew (force=true)"
-            )
+        require_one_text(samples, f"{KEY}.text={self.text!r}")
         nll = _mean_loss([(s["nll"], s["tokens"]) for s in samples], "nats/token")
         perplexity = math.exp(nll.value)
         error = None if nll.stderr is None else perplexity * nll.stderr  # delta method

@@ -55,7 +55,9 @@ def _load(name: str, config: str, split: str, given: str) -> Any:
     path = Path(name).expanduser()
     try:
         if path.is_file():
-            loader = DATA_SUFFIXES[path.suffix.lower()]
+            loader = DATA_SUFFIXES.get(path.suffix.lower())
+            if loader is None:
+                raise ValueError("a text file has neither configuration nor split")
             return datasets.load_dataset(loader, data_files=str(path), split=split or None)
         target = str(path) if path.is_dir() else name
         return datasets.load_dataset(target, config or None, split=split or None)

@@ -7,6 +7,7 @@ import functools
 import random
 import time
 from collections.abc import Collection, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 
 import psutil
@@ -84,10 +85,16 @@ class Speed(Evaluation):
     def prepare(self) -> None:
         _ = self._text
 
+    def fingerprint(self) -> str:
+        return self._text.fingerprint
+
+    def fits(self, model: str, limit: int) -> None:
+        if max(self.contexts) > limit:
+            _refuse("contexts", self.contexts, f"{model} takes at most {limit} tokens")
+
     def check(self, subject: Subject) -> None:
         longest = max(self.contexts)
-        if longest > subject.max_length:
-            _refuse("contexts", self.contexts, f"{subject.name} takes {subject.max_length} tokens")
+        self.fits(subject.name, subject.max_length)
         if self.clock is Clock.cpu and subject.device.type != "cpu":
             _refuse("clock", self.clock, f"it tells nothing of work on {subject.device}")
         if len(self._stream(subject)) < longest:
@@ -118,6 +125,8 @@ class Speed(Evaluation):
                 f"{KEY}.text={self.text!r} has changed since some of these samples were "
                 "measured; measure them all anew (force=true)"
             )
+        if not samples:
+            raise ValueError("no rounds were run, so there is no speed")
         contexts = sorted({sample["context"] for sample in samples})
         each = {n: at_context([s for s in samples if s["context"] == n]) for n in contexts}
         headline = dict(each[contexts[-1]])
@@ -127,7 +136,7 @@ class Speed(Evaluation):
     def _warm_up(self, subject: Subject, untouched: Subject) -> None:
         """Run everything once: what libraries set up on first use is not the model's speed."""
         short = subject.device.type == "cpu"  # a GPU's kernels are chosen by shape
-        with quiet(self.threads):
+        with self._quiet(subject):
             for context in [min(self.contexts)] if short else self.contexts:
                 ids = self._rows(subject, context, 0)
                 entrants = {SUBJECT: subject, UNTOUCHED: untouched}
@@ -149,7 +158,7 @@ class Speed(Evaluation):
             entrants[AGAIN] = untouched
         ids = self._rows(subject, context, number)
         load = psutil.getloadavg()[0]
-        with quiet(self.threads) as threads:
+        with self._quiet(subject) as threads:
             now = reading(self.clock, subject.device, threads)
             bandwidth = benchmark.measure(now)
             finishes = race(entrants, ids, self.turns, self.burst, rng, now)
@@ -169,6 +178,9 @@ class Speed(Evaluation):
             "load_average": load,  # of the last minute, before the round
             "text": self._text.fingerprint,
         }
+
+    def _quiet(self, subject: Subject) -> AbstractContextManager[int]:
+        return quiet(self.threads if subject.device.type == "cpu" else None)
 
     def _stream(self, subject: Subject) -> tuple[int, ...]:
         return tokenise((self._text.joined,), subject.tokenizer)[0]

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from memollm.evaluation.base import Tokenizer
+from memollm.evaluation.base import Sample, Tokenizer
 from memollm.evaluation.rows import DATA_SUFFIXES, rows
 from memollm.reference import text_path
 
@@ -80,6 +80,19 @@ def byte_length(tokenizer: Tokenizer, ids: Sequence[int], start: int, stop: int)
     before = list(ids[max(0, start - 8) : start])
     whole, head = tokenizer.decode(before + list(ids[start:stop])), tokenizer.decode(before)
     return len(whole.rstrip("\ufffd").encode()) - len(head.rstrip("\ufffd").encode())
+
+
+def require_one_text(samples: Sequence[Sample], given: str) -> None:
+    """Refuse to average over samples of two texts: a resumed run whose file was edited meanwhile.
+
+    Raises:
+        ValueError: if their fingerprints differ.
+    """
+    if len({sample["text"] for sample in samples}) > 1:
+        raise ValueError(
+            f"{given} has changed since some of these samples were measured; measure all of "
+            "them anew (force=true)"
+        )
 
 
 def _read(path: Path, given: str) -> str:

@@ -33,6 +33,7 @@ from memollm.modes.base import Mode
 from memollm.modes.sparse_attention import SparseAttention
 
 ATTACHED = "memollm_attachment"  # attribute of a model that has a memory now
+ASSISTED = ("assistant_model", "prompt_lookup_num_tokens", "assistant_early_exit")  # of generate
 
 
 @contextmanager
@@ -166,6 +167,18 @@ class Attachment:
                         f"{key}={given!r} is not supported under a memory: leave it out"
                     )
             cache = self._remembering(kwargs.get("past_key_values"))
+            if ATTACHED in getattr(kwargs.get("assistant_model"), "__dict__", {}):
+                raise ValueError(
+                    "assistant_model has a memory attached: drafts are taken back further than a "
+                    "memory can go; pass a model without one, or a copy"
+                )
+            if cache.get_seq_length() and any(
+                kwargs.get(key, getattr(config, key, None)) for key in ASSISTED
+            ):
+                raise ValueError(
+                    "assisted decoding needs an empty cache: Transformers would feed it all of the "
+                    f"{cache.get_seq_length()} tokens in past_key_values a second time"
+                )
             return generate(*args, **{**kwargs, "past_key_values": cache})
 
         return with_memory

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase, StoppingCriteria
 from transformers import set_seed as seed_everything
 
 import memollm.modes.baseline
@@ -98,7 +98,8 @@ class EbbinghausLLM:
             return_attention_weights: add ``token_weights``.
             verbose: print the memory of each layer.
             seed: seed of the random numbers, for draws that repeat.
-            options: whatever else ``model.generate`` takes.
+            options: whatever else ``model.generate`` takes, but for what gives a prompt several
+                sequences (see ``attach`` for that).
 
         Returns:
             ``generated_text``, ``num_tokens`` (generated), ``generation_time`` (seconds),
@@ -107,7 +108,15 @@ class EbbinghausLLM:
             ``token_weights`` ({tokens, token_ids, layers_info: {layer: {retention_weights,
             memory_strength, time_steps, kept}}}), of all tokens that the memory saw.
         """
-        mode = _mode(generation_mode) if enable_memory else _mode("baseline")
+        mode = _mode(generation_mode)
+        if not enable_memory:
+            mode = _mode("baseline")
+        for key in ("num_beams", "num_return_sequences", "return_dict_in_generate"):
+            if options.get(key, 1) not in (None, 1, False) or options.get(key) is True:
+                raise ValueError(
+                    f"{key}={options[key]} is not supported here, where a prompt has one sequence "
+                    "and one memory; use `with attach(model, memory): model.generate(...)`"
+                )
         prompts = [prompt] if isinstance(prompt, str) else list(prompt)
         if not prompts or not all(prompts):
             raise ValueError("prompt is empty: give a text, or a list of texts")
@@ -116,23 +125,26 @@ class EbbinghausLLM:
             seed_everything(seed)
         if do_sample:
             options = {"temperature": temperature, "top_p": top_p, "top_k": top_k, **options}
+        ends = self._ends(options)
         started = time.perf_counter()
         with attach(self.model, self.memory, mode, ledger=return_attention_weights) as attachment:
             generate: Callable[..., torch.Tensor] = self.model.generate  # pyright: ignore
-            sequences = generate(
-                **inputs,
-                max_new_tokens=max_new_tokens,
-                do_sample=do_sample,
-                pad_token_id=self.tokenizer.pad_token_id,
+            finished = Finished(attachment, ends)
+            settings = {
+                "max_new_tokens": max_new_tokens,
+                "do_sample": do_sample,
+                "pad_token_id": self.tokenizer.pad_token_id,
                 **options,
-            )
+                "stopping_criteria": [*options.get("stopping_criteria", ()), finished],
+            }
+            sequences = generate(**inputs, **settings)
         seconds = time.perf_counter() - started
         width = inputs["input_ids"].shape[1]
         pads = (inputs["attention_mask"] == 0).sum(dim=1).tolist()
         results = []
         for row in range(len(prompts)):
-            new = self._until_end(sequences[row, width:])
-            states = _row_states(attachment, row)
+            new = _until_end(sequences[row, width:], ends)
+            states = finished.states.get(row) or _row_states(attachment, row)
             result: dict[str, Any] = {
                 "generated_text": self.tokenizer.decode(new, skip_special_tokens=True),
                 "num_tokens": len(new),
@@ -171,13 +183,11 @@ class EbbinghausLLM:
         )
         return {key: encoded[key].to(self.model.device) for key in ("input_ids", "attention_mask")}
 
-    def _until_end(self, new: torch.Tensor) -> list[int]:
-        """The generated tokens up to the end mark, which counts; what follows is padding."""
-        ends = self.model.generation_config.eos_token_id
-        ends = [] if ends is None else [ends] if isinstance(ends, int) else list(ends)
-        ids = new.tolist()
-        stop = next((i + 1 for i, token in enumerate(ids) if token in ends), len(ids))
-        return ids[:stop]
+    def _ends(self, options: dict[str, Any]) -> list[int]:
+        """Tokens that end a text."""
+        config = options.get("generation_config") or self.model.generation_config
+        ends = options.get("eos_token_id", config.eos_token_id)
+        return [] if ends is None else [ends] if isinstance(ends, int) else list(ends)
 
     def _token_weights(
         self, sequence: torch.Tensor, states: dict[int, TokenStates]
@@ -197,6 +207,30 @@ class EbbinghausLLM:
                 for layer, state in states.items()
             },
         }
+
+
+class Finished(StoppingCriteria):
+    """Takes down a row's memory when its text ends: others may go on, and its cache is padded."""
+
+    def __init__(self, attachment: Attachment | None, ends: list[int]) -> None:
+        self.states: dict[int, dict[int, TokenStates]] = {}  # by row and layer
+        self._attachment, self._ends = attachment, ends
+
+    def __call__(
+        self, input_ids: torch.Tensor, scores: torch.Tensor, **kwargs: Any
+    ) -> torch.Tensor:
+        if self._ends and self._attachment is not None and len(input_ids) > 1:
+            for row, token in enumerate(input_ids[:, -1].tolist()):
+                if token in self._ends and row not in self.states:
+                    self.states[row] = _row_states(self._attachment, row)
+        return torch.zeros(len(input_ids), dtype=torch.bool, device=input_ids.device)
+
+
+def _until_end(new: torch.Tensor, ends: list[int]) -> list[int]:
+    """The generated tokens up to the end mark, which counts; what follows is padding."""
+    ids = new.tolist()
+    stop = next((i + 1 for i, token in enumerate(ids) if token in ends), len(ids))
+    return ids[:stop]
 
 
 def _mode(given: str | Mode) -> Mode:

@@ -7,6 +7,9 @@ composed.
 from __future__ import annotations
 
 import abc
+import functools
+import hashlib
+import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -44,6 +47,14 @@ class ModelSource(abc.ABC):
     def prepare(self) -> None:  # noqa: B027 - not every source has something to look for
         """Refuse what cannot be loaded, as far as can be told without loading it."""
 
+    def context_length(self) -> int | None:
+        """Most tokens of a sequence, where that can be told without loading the model."""
+        return None
+
+    def fingerprint(self) -> str:
+        """What decides results beside the fields: which weights these are."""
+        return ""
+
     @abc.abstractmethod
     def load(self) -> Loaded:
         """The model, in evaluation mode on its device."""
@@ -65,6 +76,12 @@ class ModelSource(abc.ABC):
 @dataclass
 class ReferenceModel(ModelSource):
     """The model that comes with this package: small, trained to read English and to retrieve."""
+
+    def context_length(self) -> int | None:
+        return _context_length(weights_path())
+
+    def fingerprint(self) -> str:
+        return _weights_hash(weights_path())
 
     def load(self) -> Loaded:
         return _pretrained(self, str(weights_path()), "reference")
@@ -94,6 +111,12 @@ class HubModel(ModelSource):
                 f"model.name={self.name!r} is not allowed, it has no config.json to load"
             )
 
+    def context_length(self) -> int | None:
+        return _context_length(Path(self.name or "").expanduser())
+
+    def fingerprint(self) -> str:
+        return _weights_hash(Path(self.name or "").expanduser())
+
     def load(self) -> Loaded:
         self.prepare()
         assert self.name is not None
@@ -122,6 +145,9 @@ class RandomModel(ModelSource):
     settings: dict[str, Any] = field(default_factory=dict)  # the rest of config.json
     weights_seed: int = 0
 
+    def context_length(self) -> int | None:
+        return self.settings.get("max_position_embeddings")
+
     def load(self) -> Loaded:
         import torch
         from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
@@ -135,6 +161,22 @@ class RandomModel(ModelSource):
             )
         tokenizer = AutoTokenizer.from_pretrained(str(weights_path()))
         return Loaded(f"random {self.model_type}", model.eval(), tokenizer)
+
+
+def _context_length(folder: Path) -> int | None:
+    """As config.json of a local model says."""
+    file = folder / "config.json"
+    return json.loads(file.read_text()).get("max_position_embeddings") if file.is_file() else None
+
+
+@functools.cache
+def _weights_hash(folder: Path) -> str:
+    """SHA-256 of a local model's weights; empty for one that is not local."""
+    digest = hashlib.sha256()
+    for file in sorted(folder.glob("*.safetensors")):
+        with file.open("rb") as content:
+            digest.update(hashlib.file_digest(content, "sha256").digest())
+    return digest.hexdigest()
 
 
 def _pretrained(source: ModelSource, where: str, name: str, **options: Any) -> Loaded:

@@ -41,11 +41,11 @@ class Stage:
 def _stages() -> list[Stage]:
     return [
         Stage(500, 256, 8, needle=0.10, dense=0.45, chain=0.05, copy=0.15),
-        Stage(500, 256, 8, needle=0.25, dense=0.25, chain=0.05),
-        Stage(450, 512, 4, needle=0.30, dense=0.15, chain=0.05),
-        Stage(350, 1024, 2, needle=0.38, dense=0.08, chain=0.05),
-        Stage(80, 2048, 2, needle=0.45, dense=0.05, chain=0.05),
-        Stage(12, 4096, 2, needle=0.45, dense=0.05, chain=0.05),
+        Stage(700, 256, 8, needle=0.25, dense=0.25, chain=0.05),
+        Stage(800, 512, 4, needle=0.30, dense=0.15, chain=0.05),
+        Stage(600, 1024, 2, needle=0.38, dense=0.08, chain=0.05),
+        Stage(120, 2048, 2, needle=0.45, dense=0.05, chain=0.05),
+        Stage(20, 4096, 2, needle=0.45, dense=0.05, chain=0.05),
     ]
 
 

@@ -95,6 +95,7 @@ def needle(
 
     Facts that do not fit into ``length`` are left out, the ones asked for last.
     """
+    drawn = facts is None
     if facts is None:
         facts = draw_facts(
             rng, library.vocabulary, int(rng.choice(COUNTS, p=[0.2, 0.15, 0.3, 0.2, 0.15]))
@@ -124,6 +125,8 @@ def needle(
         dropped = order.pop()
         del stated[dropped]
         asked = [(i, question) for i, question in asked if i != dropped]
+    if room() < 0 and drawn:  # a long key, asked for in many words: draw another
+        return needle(rng, library, length)
     if room() < 0:
         raise ValueError(f"length {length} is too short for one needle and its question")
     haystack = library.noise(room()) if rng.random() < 0.1 else library.window(rng, room())

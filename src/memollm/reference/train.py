@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 from functools import partial
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -35,6 +35,7 @@ COLUMNS = (
 )
 
 
+@runtime_checkable
 class Tracker(Protocol):
     """Anything that records numbers by step; the project's trackers do."""
 

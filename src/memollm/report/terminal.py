@@ -14,6 +14,7 @@ from memollm.report.cells import read, with_baselines
 from memollm.report.table import Table, table
 
 UNBOUND = 1000  # characters
+BRACKETS = " In brackets: distance from the baseline."
 STYLES = {True: "green", False: "red", None: ""}
 
 
@@ -56,9 +57,10 @@ def show(table: Table, console: Console) -> None:
         grid.add_row(*words)
     if table.rows:
         console.print(grid)
+        compared = any(it.delta is not None for row in table.rows for it in row.entries.values())
         told = ", ".join(f"{key} {text}" for key, text in table.shared.items())
         console.print(
-            Text(f"All: {told}. In brackets: distance from the baseline."), soft_wrap=True
+            Text(f"All: {told}." + (BRACKETS if compared else "")), soft_wrap=True
         )
     for line in files.unfinished(table):
         console.print(Text(line, style="red"), soft_wrap=True)
