@@ -25,6 +25,7 @@ from rich.markup import escape
 from memollm import cells, runner
 from memollm.config import RunConfig, live, register_schemas
 from memollm.loading import Models
+from memollm.record import FILE
 from memollm.refusals import COMPOSITION, explain
 from memollm.registry import name_of
 from memollm.report import terminal
@@ -62,8 +63,10 @@ def cell(composed: DictConfig) -> None:
         print(f"\n[{context.job.num}] {title}", flush=True)
     try:
         runner.run(config, folder, start_tracker, models, roots)
+    except runner.Refused as refusal:
+        complain(f"{title}: {refusal}")
     except Exception as error:  # a cell must not stop its sweep
-        complain(f"{title} failed: {type(error).__name__}: {error}")
+        complain(f"{title}: {type(error).__name__}: {error} (traceback in {folder / FILE})")
 
 
 def named(config: RunConfig, overrides: Sequence[str]) -> str:

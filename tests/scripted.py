@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from memollm.config import RunConfig
 from memollm.evaluation.base import Evaluation, Metric, Sample, Subject
 from memollm.hf.models import Loaded, ModelSource
@@ -26,14 +28,42 @@ from memollm.tracking.base import LiveTracker, Tracker
 from memollm.tracking.none import NoTracker, Silent
 
 
-class Dummy(Subject):
+class Silence:
+    """A tokenizer that has nothing to say."""
+
+    def encode(self, text: str, *, add_special_tokens: bool = True) -> list[int]:
+        return []
+
+    def decode(self, ids: list[int], *, skip_special_tokens: bool = False) -> str:
+        return ""
+
+
+class NoTokens:
+    """The tokenizer of a subject that nobody reads with."""
+
+    def encode(self, text: str, *, add_special_tokens: bool = True) -> list[int]:
+        return []
+
+    def decode(self, ids: list[int], *, skip_special_tokens: bool = True) -> str:
+        return ""
+
+
+class Dummy:
     """A subject that evaluations of this file do not look at."""
 
     name = "dummy"
     max_length = 100
     prefill_chunk = 16
     weight_bytes = 1
-    device: Any = "cpu"
+    device = torch.device("cpu")
+    tokenizer = NoTokens()
+
+    def session(self, earlier: Any = None) -> Any: ...
+
+    def untouched(self) -> Any: ...
+
+    tokenizer: Any = Silence()
+    weight_bytes: Any = 0
 
     def __init__(self, mode: Mode) -> None:
         self.has_memory = mode.has_memory

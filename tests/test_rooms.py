@@ -50,7 +50,7 @@ MAY_IMPORT = {  # room: (rooms of ours, heavy libraries); anything light is free
     "loading": (PARTS | {"hf"}, set()),
     "runner": (
         {"config", "evaluation", "tracking", "identity", "resume", "record", "provenance"}
-        | {"journal", "mirror", "progress", "loading"},
+        | {"journal", "mirror", "progress", "loading", "registry"},
         {"torch"},
     ),
 }

@@ -61,7 +61,7 @@ def test_a_run_leaves_a_finished_record_and_its_samples(go, tmp_path):
 
 def test_the_memory_is_the_mean_over_the_longest_samples(go):
     run = go(cell({"one": Counting(3), "none": Counting(1, with_memory=False)}))
-    assert run.memory == record.Memory([11.0, 20.0], 100, 300, 1000)
+    assert run.memory == record.Memory([11.0, 20.0], 100, 300.0, 1000.0)
 
 
 def test_a_baseline_says_that_it_has_no_memory(go):

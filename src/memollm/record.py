@@ -127,7 +127,7 @@ def parse(text: str) -> RunRecord:
         error=Failure(**data["error"]) if data["error"] else None,
         seconds=float(data["seconds"]),
         results=results,
-        memory=Memory(**data["memory"]) if data["memory"] else None,
+        memory=_memory(data["memory"]) if data["memory"] else None,
         evaluation_hashes=dict(data.get("evaluation_hashes") or {}),
         baseline_hashes=dict(data.get("baseline_hashes") or {}),
         resumed_from=data.get("resumed_from"),
@@ -186,4 +186,13 @@ def _measured(entry: Mapping[str, Any]) -> Measured:
         higher_is_better=entry["higher_is_better"],
         n=int(entry["n"]),
         stderr=None if stderr is None else float(stderr),
+    )
+
+
+def _memory(entry: Mapping[str, Any]) -> Memory:
+    return Memory(
+        kept_tokens=[float(kept) for kept in entry["kept_tokens"]],
+        seen_tokens=int(entry["seen_tokens"]),
+        kv_bytes=float(entry["kv_bytes"]),
+        kv_bytes_baseline=float(entry["kv_bytes_baseline"]),
     )

@@ -80,9 +80,10 @@ def tiny_model(
     family: str = "qwen3", dtype: torch.dtype = torch.float64, seed: int = 0, layers: int = 4
 ) -> PreTrainedModel:
     """A model with weights so large that its attention is far from uniform, its text varied."""
-    config = AutoConfig.for_model(
-        family, **{**COMMON, **FAMILIES[family], "num_hidden_layers": layers}
-    )
+    settings = {**COMMON, **FAMILIES[family], "num_hidden_layers": layers}
+    if "layer_types" in settings:
+        settings["layer_types"] = settings["layer_types"][:layers]
+    config = AutoConfig.for_model(family, **settings)
     torch.manual_seed(seed)
     model = AutoModelForCausalLM.from_config(
         config,

@@ -47,7 +47,7 @@ def run(mode="sparse_attention", perplexity=10.0, threshold=0.01, started="1", *
         config_hash=f"cell {own}",
         provenance={"started": started},
         results={"perplexity": Result(1.0, metrics)},
-        memory=Memory([50.0, 100.0], 100, 750, 1000),
+        memory=Memory([50.0, 100.0], 100, 750.0, 1000.0),
         evaluation_hashes={"perplexity": f"result {own}"},
         baseline_hashes={"perplexity": "result of the baseline"},
     )
@@ -215,7 +215,7 @@ def test_what_is_not_there_is_a_dash():
 
 
 def test_sizes_have_their_unit():
-    assert [size(it) for it in (0, 999, 1500, 2.5e9)] == ["0 B", "999 B", "1.5 kB", "2.5 GB"]
+    assert [size(it) for it in (0.0, 999.0, 1500.0, 2.5e9)] == ["0 B", "999 B", "1.5 kB", "2.5 GB"]
 
 
 def test_the_command_writes_the_table_where_the_runs_are(saved, tmp_path, capsys):

@@ -74,9 +74,9 @@ def _per_head(
     # times the cost of the product); plain matrix products read it in place.
     batch, kv_heads, rows, _ = left.shape
     out = left.new_empty(batch, kv_heads, rows, right.shape[-1])
-    for row in range(batch):
-        for head in range(kv_heads):
-            torch.mm(left[row, head], right[row, head], out=out[row, head])
+    products = (tensor.flatten(0, 1).unbind(0) for tensor in (left, right, out))
+    for factor, other, product in zip(*products, strict=True):
+        torch.mm(factor, other, out=product)
     return out
 
 

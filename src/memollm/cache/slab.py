@@ -33,11 +33,20 @@ class Slab:
         self.length = 0  # slots in use, in the fullest row
         self.capacity = 0
         self._tensors: dict[str, Tensor] = {}
+        self._views: dict[str, Tensor] = {}  # of the slots in use, made when first asked for
 
     def __getitem__(self, name: str) -> Tensor:
         """The slots in use of one tensor: a view, to be written in place."""
-        tensor = self._tensors[name]
-        return tensor.narrow(_axis(tensor), 0, self.length)
+        view = self._views.get(name)
+        if view is None:
+            tensor = self._tensors[name]
+            view = self._views[name] = tensor.narrow(_axis(tensor), 0, self.length)
+        return view
+
+    def head(self, name: str, length: int) -> Tensor:
+        """The first ``length`` slots of one tensor, likewise."""
+        view = self[name]
+        return view if length == self.length else view.narrow(_axis(view), 0, length)
 
     def append(
         self, constant: Mapping[str, tuple[float | bool, torch.dtype]] | None = None, **new: Tensor
@@ -67,6 +76,7 @@ class Slab:
         for name, (value, _) in constant.items():
             self._tensors[name].narrow(1, self.length, count).fill_(value)
         self.length += count
+        self._views.clear()
 
     def keep(self, keep: Bool[Tensor, "batch length"]) -> None:
         """Drop every slot that is False; rows that keep fewer than the fullest end in free slots.
@@ -80,17 +90,20 @@ class Slab:
                 movers = keep[row, count:].nonzero().squeeze(1) + count
                 self._move(row, movers, holes)
         self.length = max(counts, default=0)
+        self._views.clear()
         if self.length < SHRINK * self.capacity:
             self._resize(self.length)
 
     def truncate(self, length: int) -> None:
         """Forget the slots that were appended last."""
         self.length = length
+        self._views.clear()
 
     def select_rows(self, rows: Int[Tensor, " rows"]) -> None:
         """Make ``rows`` of the batch the new batch (repeats allowed)."""
         for name, tensor in self._tensors.items():
             self._tensors[name] = tensor.index_select(0, rows.to(tensor.device))
+        self._views.clear()
 
     def nbytes(self, *names: str) -> int:
         """Bytes of the slots in use, of all tensors or of those named."""
@@ -113,6 +126,7 @@ class Slab:
             held = min(self.length, self.capacity)
             larger.narrow(axis, 0, held).copy_(tensor.narrow(axis, 0, held))
             self._tensors[name] = larger
+        self._views.clear()
 
 
 def _axis(tensor: Tensor) -> int:

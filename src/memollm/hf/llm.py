@@ -216,9 +216,7 @@ class Finished(StoppingCriteria):
         self.states: dict[int, dict[int, TokenStates]] = {}  # by row and layer
         self._attachment, self._ends = attachment, ends
 
-    def __call__(
-        self, input_ids: torch.Tensor, scores: torch.Tensor, **kwargs: Any
-    ) -> torch.Tensor:
+    def __call__(self, input_ids: torch.Tensor, scores: object, **kwargs: Any) -> torch.Tensor:
         if self._ends and self._attachment is not None and len(input_ids) > 1:
             for row, token in enumerate(input_ids[:, -1].tolist()):
                 if token in self._ends and row not in self.states:
@@ -252,7 +250,7 @@ def _row_states(attachment: Attachment | None, row: int) -> dict[int, TokenState
     }
 
 
-def _stats(state: TokenStates) -> dict[str, float]:
+def _stats(state: TokenStates) -> dict[str, float | int]:
     return {
         "num_tokens": len(state.kept),
         "avg_retention": float(state.retention[state.kept].mean()),

@@ -44,8 +44,18 @@ class ModelSource(abc.ABC):
         if self.dtype not in DTYPES:
             raise refusal("model.dtype", self.dtype, DTYPES)
 
-    def prepare(self) -> None:  # noqa: B027 - not every source has something to look for
+    def prepare(self) -> None:
         """Refuse what cannot be loaded, as far as can be told without loading it."""
+        import torch
+
+        try:
+            device = self.torch_device()
+        except RuntimeError as error:
+            raise ValueError(
+                f"model.device={self.device!r} is not allowed, choose auto, cpu, cuda, cuda:0, ..."
+            ) from error
+        if device.type == "cuda" and not torch.cuda.is_available():
+            raise ValueError(f"model.device={self.device!r} is not allowed, there is no CUDA here")
 
     def context_length(self) -> int | None:
         """Most tokens of a sequence, where that can be told without loading the model."""
@@ -84,6 +94,7 @@ class ReferenceModel(ModelSource):
         return _weights_hash(weights_path())
 
     def load(self) -> Loaded:
+        self.prepare()
         return _pretrained(self, str(weights_path()), "reference")
 
 
@@ -102,6 +113,7 @@ class HubModel(ModelSource):
     trust_remote_code: bool = False
 
     def prepare(self) -> None:
+        super().prepare()
         if not self.name:
             raise ValueError("model.name is not set: give a hub id (owner/name) or a local folder")
         folder = Path(self.name).expanduser()
@@ -145,6 +157,13 @@ class RandomModel(ModelSource):
     settings: dict[str, Any] = field(default_factory=dict)  # the rest of config.json
     weights_seed: int = 0
 
+    def prepare(self) -> None:
+        from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+
+        super().prepare()
+        if self.model_type not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
+            raise refusal("model.model_type", self.model_type, MODEL_FOR_CAUSAL_LM_MAPPING_NAMES)
+
     def context_length(self) -> int | None:
         return self.settings.get("max_position_embeddings")
 
@@ -152,6 +171,7 @@ class RandomModel(ModelSource):
         import torch
         from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
+        self.prepare()
         config = AutoConfig.for_model(self.model_type, **self.settings)
         dtype = self.torch_dtype()
         with torch.random.fork_rng(devices=[]), self.torch_device():

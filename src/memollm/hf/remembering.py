@@ -117,15 +117,16 @@ class Remembering:
             valid = valid.gather(1, order)
         else:
             valid = None
-        out = queries.new_zeros(*queries.shape[:3], values.shape[-1])
+        outs: list[Tensor] = []
         shown: list[tuple[Tensor, Tensor]] | None = [] if weights else None
         for start, stop in self._chunks(count, candidates):
             part = None if valid is None else valid[:, start:stop]
             self._append(keys[:, :, start:stop], values[:, :, start:stop], part)
-            self._attend(queries[:, :, start:stop], view, part, out[:, :, start:stop], shown)
+            self._attend(queries[:, :, start:stop], view, part, outs, shown)
             self._settle(None if part is None else part.any(dim=1))
             if self.recording and stop >= count - candidates:
                 self._checkpoints.append(self._checkpoint())
+        out = outs[0] if len(outs) == 1 else torch.cat(outs, dim=2)
         seen_by = None if shown is None else self._by_column(shown)
         if order is not None and valid is not None:
             out = unpack(out, order, valid)
@@ -177,10 +178,10 @@ class Remembering:
         queries: Tensor,
         view: View,
         valid: Bool[Tensor, "batch queries"] | None,
-        out: Tensor,
+        outs: list[Tensor],
         shown: list[tuple[Tensor, Tensor]] | None,
     ) -> None:
-        """Fill ``out`` block by block; rehearse, in the slab, what each query attended to."""
+        """Add to ``outs`` block by block; rehearse, in the slab, what each query attended to."""
         slab, memory = self.slab, self.memory
         count = queries.shape[2]
         first = slab.length - count  # slot of the chunk's first pair
@@ -188,27 +189,24 @@ class Remembering:
         for start in range(0, count, QUERY_BLOCK):
             stop = min(start + QUERY_BLOCK, count)
             pairs = first + stop
-            named = {name: slab[name][:, :pairs] for name in self._attenuates}
+            names = [*self._attenuates, *(["hidden"] if self._hides else [])]
             block_view = replace(
-                view,
-                causal_tail=True,
-                hidden=slab["hidden"][:, :pairs] if self._hides else None,
-                **named,
+                view, causal_tail=True, **{name: slab.head(name, pairs) for name in names}
             )
-            keys, values = slab["keys"][:, :, :pairs], slab["values"][:, :, :pairs]
+            keys, values = slab.head("keys", pairs), slab.head("values", pairs)
             block, weights = attend(queries[:, :, start:stop], keys, values, block_view)
-            out[:, :, start:stop] = block
+            outs.append(block)
             if shown is not None:
-                shown.append((weights, slab["position"][:, :pairs].clone()))
+                shown.append((weights, slab.head("position", pairs).clone()))
             if not rehearses:
                 continue
             attention = head_mean(weights)
             attention.diagonal(offset=first + start, dim1=1, dim2=2).zero_()
-            position = slab["position"][:, first + start : pairs]
             if valid is not None:
                 attention = torch.where(valid[:, start:stop, None], attention, 0.0)
             rehearse(
-                slab["strength"][:, :pairs], slab["recalled"][:, :pairs], attention, position,
+                slab.head("strength", pairs), slab.head("recalled", pairs), attention,
+                slab["position"][:, first + start : pairs],
                 memory.reinforcement, memory.recall_threshold,
             )  # fmt: skip
 

@@ -124,16 +124,23 @@ class HFSession:
         for layer in self.cache.layers:
             if isinstance(layer, MemoryLayer):
                 slab, tokens = layer.remembering.slab, layer.remembering.seen
-                seen = max(seen, int(tokens.max()))
                 kept.append(layer.remembering.kept_tokens())
                 held += layer.remembering.nbytes()
+                if not layer.remembering.columns:
+                    continue
+                seen = max(seen, int(tokens.max()))
                 slots = slab.length * len(tokens)
                 ordinary += slab.nbytes("keys", "values") // slots * int(tokens.sum())
             elif isinstance(keys := getattr(layer, "keys", None), Tensor):
                 values: Tensor = layer.values  # pyright: ignore
                 used = keys.numel() * keys.element_size() + values.numel() * values.element_size()
-                kept.append(float(keys.shape[-2]))
+                batch, width = keys.shape[0], keys.shape[-2]
+                real = batch * width if self._mask is None else int(self._mask[:, -width:].sum())
+                used = used * real // max(batch * width, 1)  # pads are no tokens
+                kept.append(real / max(batch, 1))
                 held, ordinary = held + used, ordinary + used
+        if self._mask is not None:
+            seen = int(self._mask.sum(dim=1).max())
         seen = seen or self.cache.get_seq_length()
         return MemoryUse(kept, seen, held, ordinary)
 

@@ -55,7 +55,7 @@ class TrainConfig:
 
     output: str = MISSING  # folder: checkpoints, tokenized text, and the model itself in model/
     sources: list[str] = MISSING  # as corpus.documents reads them
-    shares: list[float] = MISSING  # of the text drawn, one a source
+    shares: list[float] = field(default_factory=list)  # of the text, one a source; none: equal
     held_out: list[str] = field(default_factory=list)  # globs of documents never trained on
     architecture: Architecture = field(default_factory=Architecture)
     stages: list[Stage] = field(default_factory=_stages)

@@ -34,12 +34,12 @@ def prepare(config: TrainConfig, folder: Path) -> Library:
     tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
     streams = [np.load(folder / f"stream{i}.npy") for i in range(len(config.sources))]
     words = (folder / "words.txt").read_text().split()
-    return build_library(tokenizer, streams, config.shares, words)
+    return build_library(tokenizer, streams, config.shares or [1.0] * len(streams), words)
 
 
 def _write(config: TrainConfig, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    if len(config.shares) != len(config.sources):
+    if config.shares and len(config.shares) != len(config.sources):
         raise ValueError(f"{len(config.sources)} sources need as many shares, got {config.shares}")
     sources = [_training_part(source, config.held_out) for source in config.sources]
     tokenizer = train_tokenizer(

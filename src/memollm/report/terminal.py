@@ -59,9 +59,7 @@ def show(table: Table, console: Console) -> None:
         console.print(grid)
         compared = any(it.delta is not None for row in table.rows for it in row.entries.values())
         told = ", ".join(f"{key} {text}" for key, text in table.shared.items())
-        console.print(
-            Text(f"All: {told}." + (BRACKETS if compared else "")), soft_wrap=True
-        )
+        console.print(Text(f"All: {told}." + (BRACKETS if compared else "")), soft_wrap=True)
     for line in files.unfinished(table):
         console.print(Text(line, style="red"), soft_wrap=True)
 

@@ -47,7 +47,7 @@ def number(value: float, doubt: float = 0.0) -> str:
 def kept(memory: Memory | None) -> str:
     """Tokens still visible, the mean over layers, of those seen.
 
-    >>> kept(Memory([50, 100], 100, 1, 1))
+    >>> kept(Memory([50.0, 100.0], 100, 1.0, 1.0))
     '75 of 100 (75%)'
     """
     if memory is None or not memory.kept_tokens:
@@ -59,7 +59,7 @@ def kept(memory: Memory | None) -> str:
 def kv_bytes(memory: Memory | None) -> str:
     """Bytes that the cache holds, and their share of the untouched model's.
 
-    >>> kv_bytes(Memory([50], 100, 1_500_000, 3_000_000))
+    >>> kv_bytes(Memory([50.0], 100, 1.5e6, 3e6))
     '1.5 MB (50%)'
     """
     if memory is None:
