@@ -1,122 +1,48 @@
-"""Measure what a model loses when its cache forgets: ``python run.py --help`` shows how.
+"""What does a language model lose, and gain, when its KV cache forgets?
 
-One call is one cell, or with ``-m`` a sweep of them. All cells are checked before the first one
-runs; each leaves its record, whatever becomes of it; a table of them ends the run. Exit code 0:
-all finished, 1: some failed, 2: refused, nothing was measured.
+python run.py                                       one cell: a model, a mode, all evaluations
+python run.py mode=soft_delete threshold=0.05       another one
+python run.py model=hf model.name=<hub id or folder>
+python run.py -m mode=baseline,sparse_attention threshold=0.001,0.01,0.1
+a sweep, one cell for each combination
+python run.py experiment=three_modes                a sweep from conf/experiment
+python -m memollm.report outputs/multirun           the table once more
+
+threshold        retention below which a token is forgotten: a number, a list with one per
+memory layer, {first: a, last: b}, or auto with memory.budget
+memory_strength  how slowly a token fades that nothing rehearses
+layer_fraction   share of the layers, counted from the first, that have the memory
+seed, outputs=<folder of runs>, force=true (measure again what is finished)
+
+--cfg job shows every other setting, with what was given so far; --hydra-help lists more flags.
 """
 
 from __future__ import annotations
 
-import os
-import re
 import sys
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
-
-import hydra
-from hydra._internal.utils import get_args_parser  # the parser that hydra.main uses
-from hydra.core.hydra_config import HydraConfig
-from hydra.types import RunMode
-from omegaconf import DictConfig
-from rich.console import Console
-from rich.markup import escape
-
-from memollm import cells, runner
-from memollm.config import RunConfig, live, register_schemas
-from memollm.loading import Models
-from memollm.record import FILE
-from memollm.refusals import COMPOSITION, explain
-from memollm.registry import name_of
-from memollm.report import terminal
-from memollm.tracking.base import LiveTracker
 
 CONF = Path(__file__).parent / "conf"
-UNTOLD = {"mode", "experiment", "evaluation", "tracker", "outputs", "resume", "force"}
-models = Models()  # one process runs many cells on the same model
-
-
-@hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")
-def cell(composed: DictConfig) -> None:
-    """Run one cell; what goes wrong is in its record and on the terminal, and stops no other."""
-    context, config = HydraConfig.get(), live(composed)
-    folder = Path(context.runtime.output_dir)
-    outputs = Path(context.runtime.cwd, config.outputs)
-    sweep = folder.parent if context.mode == RunMode.MULTIRUN else None
-    title = named(config, context.overrides.task)
-
-    def start_tracker(described: dict[str, Any]) -> LiveTracker:
-        return config.tracker.start(
-            run_dir=str(folder),
-            name=title,
-            group="-".join(sweep.parts[-2:]) if sweep else None,
-            job_type=name_of(config.mode),
-            tags=[name_of(config.model), name_of(config.mode)],
-            config=described,
-        )
-
-    if config.force or not config.resume:
-        roots = [sweep] if sweep else []  # what this sweep measured is as new as it gets
-    else:
-        roots = [outputs, sweep or folder]
-    if sweep:
-        print(f"\n[{context.job.num}] {title}", flush=True)
-    try:
-        runner.run(config, folder, start_tracker, models, roots)
-    except runner.Refused as refusal:
-        complain(f"{title}: {refusal}")
-    except Exception as error:  # a cell must not stop its sweep
-        complain(f"{title}: {type(error).__name__}: {error} (traceback in {folder / FILE})")
-
-
-def named(config: RunConfig, overrides: Sequence[str]) -> str:
-    """What sets a cell apart, in a few words."""
-    told = [it for it in overrides if re.split(r"[.=]", it)[0] not in UNTOLD]
-    return " ".join([name_of(config.mode), *told])
 
 
 def main(arguments: list[str]) -> int:
-    """Check everything, run it, and show the table."""
-    debug = "HYDRA_FULL_ERROR" in os.environ  # set by someone who wants to see the traceback
-    os.environ["HYDRA_FULL_ERROR"] = "1"  # hydra.main raises, and leaves the words to us
-    register_schemas()
-    args = get_args_parser().parse_intermixed_args(arguments)
-    flags = [it for it in arguments if it not in args.overrides]
-    try:
-        sys.argv = [sys.argv[0], *flags, *args.overrides]  # in the order that Hydra can read
-        if args.help or args.hydra_help or args.cfg or args.info or args.shell_completion:
-            cell()
-            return 0
-        request = cells.requested(CONF, args.overrides, args.multirun, args.config_name or "config")
-        cells.require_room(request.folder)
-        check_data(request.cells)
-        request = cells.claim(request, args.overrides)
-        sys.argv = [sys.argv[0], *flags, *args.overrides, request.override]
-        cell()
-    except KeyboardInterrupt:
-        complain("Interrupted. The same command goes on from here.")
-        return 130
-    except (*COMPOSITION, ValueError, OSError) as error:
-        if debug:
-            raise
-        complain(explain(error, args.overrides))
-        return 2
-    return terminal.conclude(request.folder, Path(request.cells[0].outputs))
+    """Answer a question at once, and leave all else to what is slow to import."""
+    if {"-h", "--help"} & set(arguments):
+        print(usage())
+        return 0
+    from memollm import command
+
+    return command.main(CONF, arguments)
 
 
-def check_data(requested: Sequence[RunConfig]) -> None:
-    """Refuse what lacks its data or its model, before any model is loaded."""
-    seen = set()
-    for config in requested:
-        needs = repr((config.model, config.evaluation))
-        if needs not in seen:
-            runner.prepare(config)
-        seen.add(needs)
-
-
-def complain(text: str) -> None:
-    console = Console(stderr=True, highlight=False, soft_wrap=True)
-    console.print(f"[bold red]error[/]: {escape(text)}")
+def usage() -> str:
+    """The text above, and the parts that there are to choose from."""
+    groups = sorted(path for path in CONF.iterdir() if path.is_dir())
+    choices = [
+        f"  {group.name:<11}{', '.join(sorted(path.stem for path in group.glob('*.yaml')))}"
+        for group in groups
+    ]
+    return "\n".join([__doc__ or "", "Parts to choose from, as in mode=baseline:", "", *choices])
 
 
 if __name__ == "__main__":

@@ -138,3 +138,8 @@ def test_a_full_disk_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(cells, "ROOM_NEEDED", 2**80)
     with pytest.raises(OSError, match=r"MiB left"):
         cells.require_room(tmp_path / "new" / "folder")
+
+
+def test_one_seed_is_everyones():
+    config = composed("seed=7")
+    assert config.evaluation["needle"].seed == config.evaluation["speed"].seed == 7

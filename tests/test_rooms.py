@@ -54,6 +54,7 @@ MAY_IMPORT = {  # room: (rooms of ours, heavy libraries); anything light is free
         {"torch"},
     ),
 }
+MAY_IMPORT["command"] = (set(MAY_IMPORT), {"hydra", "omegaconf"})  # where all comes together
 ONE_FILE_ONLY = {  # a library that one file of a room may import, as the only one of all
     "wandb": "tracking/weights_and_biases.py",
     "lm_eval": "evaluation/lm_eval.py",

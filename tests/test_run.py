@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import run
-from memollm import record
+from memollm import command, record
 from memollm.config import register_schemas
 from memollm.hf.models import ModelSource
 from memollm.registry import groups
@@ -38,7 +38,7 @@ def call(monkeypatch, tmp_path, capfd):
 @pytest.fixture
 def no_model(monkeypatch):
     """Fail if a model is loaded."""
-    monkeypatch.setattr(run, "models", None)
+    monkeypatch.setattr(command, "models", None)
 
 
 @pytest.fixture
@@ -46,7 +46,7 @@ def scripted(monkeypatch):
     """The program with scripted parts: needles are counted, and nothing is loaded."""
     register_schemas()
     needle = groups()["evaluation"]["needle"]
-    monkeypatch.setattr(run, "models", DummyModels())
+    monkeypatch.setattr(command, "models", DummyModels())
     monkeypatch.setattr(ModelSource, "prepare", lambda self: None)
     for name in ("size", "samples", "metrics", "prepare", "check"):
         monkeypatch.setattr(needle, name, getattr(Counting, name))

@@ -77,7 +77,7 @@ def _best(name: str, wanted: str, candidates: list[tuple[Path, RunRecord]]) -> F
 def _candidates(hashes: Mapping[str, str], roots: Iterable[Path]) -> list[tuple[Path, RunRecord]]:
     folders = {folder.resolve() for root in roots for folder in record.folders_below(root)}
     runs = []
-    for folder in folders:
+    for folder in sorted(folders):
         try:
             text = (folder / record.FILE).read_text(encoding="utf-8")
             if any(wanted in text for wanted in hashes.values()):  # cheaper than to parse them all

@@ -29,7 +29,7 @@ def repetitive():
 
 def draft():
     """A model that is right now and then: the model itself, that forgets nothing."""
-    small = copy.deepcopy(tiny_model())
+    small = copy.deepcopy(tiny_model(layers=2))
     small.generation_config.num_assistant_tokens = 4
     small.generation_config.num_assistant_tokens_schedule = "constant"
     small.generation_config.assistant_confidence_threshold = 0.0
@@ -69,7 +69,7 @@ class Counting:
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("help_", HELP)
 def test_text_and_memory_are_those_of_plain_greedy_decoding(help_, mode, monkeypatch):
-    model, ids, options = tiny_model(), repetitive(), HELP[help_]()
+    model, ids, options = tiny_model(layers=2), repetitive(), HELP[help_]()
     count = Counting(monkeypatch)
     strength = 0.15 if help_ == "draft" else 0.03  # forget little enough to agree at times
     with attach(model, forgetful(strength=strength), MODES[mode]) as attachment:
@@ -87,7 +87,7 @@ def test_text_and_memory_are_those_of_plain_greedy_decoding(help_, mode, monkeyp
 @pytest.mark.parametrize("help_", ["prompt lookup", "draft"])
 def test_a_cache_that_holds_tokens_is_refused(help_):
     """Transformers feeds the whole prompt again, with or without a memory."""
-    model, options = tiny_model(), {**OPTIONS, **HELP[help_]()}
+    model, options = tiny_model(layers=2), {**OPTIONS, **HELP[help_]()}
     with attach(model, forgetful()) as attachment:
         model(prompt(TOKENS))
         with pytest.raises(ValueError, match="assisted decoding needs an empty cache"):
@@ -95,7 +95,7 @@ def test_a_cache_that_holds_tokens_is_refused(help_):
 
 
 def test_plain_decoding_goes_on_after_assisted_decoding():
-    model, turn = tiny_model(), prompt(9, seed=5)
+    model, turn = tiny_model(layers=2), prompt(9, seed=5)
     with attach(model, forgetful()) as attachment:
         found = []
         for options in ({}, HELP["prompt lookup"]()):
@@ -109,7 +109,7 @@ def test_plain_decoding_goes_on_after_assisted_decoding():
 
 
 def test_assisted_sampling_runs():
-    model, options = tiny_model(), {**OPTIONS, **HELP["draft"](), "do_sample": True}
+    model, options = tiny_model(layers=2), {**OPTIONS, **HELP["draft"](), "do_sample": True}
     torch.manual_seed(0)
     with attach(model, forgetful()):
         text = model.generate(repetitive(), **options)
@@ -117,14 +117,14 @@ def test_assisted_sampling_runs():
 
 
 def test_votes_cannot_be_taken_back_and_are_refused():
-    model, options = tiny_model(), HELP["draft"]()
+    model, options = tiny_model(layers=2), HELP["draft"]()
     memory = forgetful(aggregation=Aggregation.vote, prefill_chunk=64)
     with attach(model, memory), pytest.raises(ValueError, match="aggregation=vote"):
         model.generate(repetitive(), **OPTIONS, **options)
 
 
 def test_an_assistant_with_a_memory_is_refused():
-    model = tiny_model()
+    model = tiny_model(layers=2)
     with attach(model, forgetful()), pytest.raises(ValueError, match="has a memory attached"):
         model.generate(repetitive(), **OPTIONS, assistant_model=model)
 
@@ -135,7 +135,7 @@ class TestTakingBack:
     @pytest.mark.parametrize("mode", MODES)
     @pytest.mark.parametrize("aggregation", list(Aggregation))
     def test_a_step_taken_back_leaves_no_trace(self, mode, aggregation):
-        model, ids = tiny_model(), prompt(TOKENS + NEW)
+        model, ids = tiny_model(layers=2), prompt(TOKENS + NEW)
         memory = forgetful(aggregation=aggregation, prefill_chunk=64)
         with attach(model, memory, MODES[mode]) as attachment:
             expected = []
@@ -170,7 +170,7 @@ class TestTakingBack:
             def synchronize(self):
                 pass
 
-        model = tiny_model()
+        model = tiny_model(layers=2)
         with attach(model, forgetful(aggregation=aggregation)) as attachment:
             text = model.generate(prompt(TOKENS), **OPTIONS)
             options = {**OPTIONS, "eos_token_id": int(text[0, TOKENS + 9])}
@@ -189,7 +189,7 @@ class TestTakingBack:
             assert not any(layer.record_past for layer in attachment.cache.layers)
 
     def test_what_was_no_candidate_cannot_be_taken_back(self):
-        model = tiny_model()
+        model = tiny_model(layers=2)
         with attach(model, forgetful()) as attachment:
             model(prompt(TOKENS))
             with pytest.raises(RuntimeError, match="cannot take back 3 tokens"):
@@ -199,7 +199,7 @@ class TestTakingBack:
             attachment.cache.crop(0)
 
     def test_a_first_pass_with_unknown_candidates_is_refused(self):
-        model = tiny_model()
+        model = tiny_model(layers=2)
         with attach(model, forgetful()) as attachment:
             cache = attachment.new_cache()
             cache.activate_past_recording()

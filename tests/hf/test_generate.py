@@ -8,20 +8,20 @@ from memollm.hf.attach import attach
 from memollm.memory.ebbinghaus import Aggregation
 from memollm.modes.soft_delete import SoftDelete, Target
 from memollm.modes.sparse_attention import SparseAttention, Storage
-from tests.hf.tiny import forgetful, kept_positions, padded, prompt, states, tiny_model
+from tests.hf.tiny import FLOAT32, forgetful, kept_positions, padded, prompt, states, tiny_model
 
 TOKENS, NEW = 30, 10
 MODES = {
     "evict": SparseAttention(),
     "mask": SparseAttention(Storage.mask),
-    **{target.name: SoftDelete(target, floor=0.1) for target in Target},
+    "soft": SoftDelete(Target.both, floor=0.1),
     "compounding": SoftDelete(Target.both, floor=0.9, compounding=True),
 }
 
 
 @pytest.fixture
 def model():
-    return tiny_model()
+    return tiny_model(layers=2)
 
 
 @pytest.fixture(params=MODES)
@@ -226,3 +226,18 @@ def test_what_generate_returns_holds_the_cache(model):
         )
         assert out.past_key_values is attachment.cache
         assert len(out.logits) == NEW and len(out.hidden_states) == NEW
+
+
+def test_a_beams_score_is_that_of_its_text_read_alone(model):
+    """Memories move with their beams."""
+    prompts = [prompt(TOKENS), prompt(17, seed=1)]
+    options = {"max_new_tokens": NEW, "eos_token_id": None, "num_beams": 3}
+    options |= {"num_return_sequences": 3, "length_penalty": 0.0, "return_dict_in_generate": True}
+    with attach(model, forgetful()) as attachment:
+        out = model.generate(**padded(prompts), **options, output_scores=True)
+        for row, score in enumerate(out.sequences_scores):
+            new, cache = out.sequences[row, -NEW:], attachment.new_cache()
+            parts = [prompts[row // 3], *new[None, :-1].split(1, dim=1)]
+            logits = [model(part, past_key_values=cache).logits[0, -1] for part in parts]
+            spoken = torch.stack(logits).log_softmax(dim=-1)[torch.arange(NEW), new].sum()
+            assert abs(float(spoken) - float(score)) <= FLOAT32 * NEW  # generate's logits: float32

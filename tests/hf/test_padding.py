@@ -36,7 +36,7 @@ def same(ours, theirs):
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("lengths", LENGTHS, ids=str)
 def test_in_every_mode(mode, lengths):
-    model, prompts = tiny_model(), [prompt(count, seed=count) for count in lengths]
+    model, prompts = tiny_model(layers=2), [prompt(count, seed=count) for count in lengths]
     with attach(model, forgetful(), MODES[mode]) as attachment:
         alone = []
         for ids in prompts:
@@ -51,7 +51,7 @@ def test_in_every_mode(mode, lengths):
 @pytest.mark.parametrize("memory", MEMORIES)
 def test_with_every_rule_of_forgetting(memory):
     lengths = (40, 13, 29)
-    model, prompts = tiny_model(), [prompt(count, seed=count) for count in lengths]
+    model, prompts = tiny_model(layers=2), [prompt(count, seed=count) for count in lengths]
     options = {"max_new_tokens": 12, "eos_token_id": None}
     with attach(model, MEMORIES[memory]) as attachment:
         alone = []
@@ -66,16 +66,16 @@ def test_with_every_rule_of_forgetting(memory):
 
 
 def test_pads_are_neither_sinks_nor_kept():
-    model = tiny_model()
+    model = tiny_model(layers=2)
     with attach(model, forgetful(sinks=3, threshold=0.9, recall_threshold=None)) as attachment:
         model(**padded([prompt(40), prompt(12, seed=1)]))
-        assert [layer[:3] for layer in kept_positions(attachment, 1)] == [[0, 1, 2]] * 4
+        assert [layer[:3] for layer in kept_positions(attachment, 1)] == [[0, 1, 2]] * 2
         slab = attachment.cache.layers[0].remembering.slab
         assert slab.length == max(len(kept_positions(attachment, row)[0]) for row in (0, 1))
 
 
 def test_a_batch_without_pads_may_have_a_mask():
-    model, ids = tiny_model(), prompt(40, batch=2)
+    model, ids = tiny_model(layers=2), prompt(40, batch=2)
     with attach(model, forgetful()) as attachment:
         bare = model(ids).logits
         kept = kept_positions(attachment)
@@ -87,7 +87,7 @@ def test_a_batch_without_pads_may_have_a_mask():
 @pytest.mark.parametrize("storage", Storage)
 def test_pads_between_two_turns_are_left_out(storage):
     """A second forward pass may be padded on its left as well."""
-    model = tiny_model()
+    model = tiny_model(layers=2)
     first, second = [prompt(30), prompt(13, seed=1)], [prompt(4, seed=2), prompt(12, seed=3)]
     with attach(model, forgetful(), SparseAttention(storage)) as attachment:
         alone = []
@@ -115,7 +115,7 @@ def test_pads_between_two_turns_are_left_out(storage):
 
 
 def test_pads_on_the_right_are_left_out_too():
-    model = tiny_model()
+    model = tiny_model(layers=2)
     ids = prompt(40)
     long = torch.cat([ids, torch.zeros(1, 7, dtype=torch.long)], dim=1)
     mask = (torch.arange(47) < 40).long()[None]

@@ -36,7 +36,7 @@ def same(ours, theirs):
 
 @pytest.mark.parametrize("mode", MODES)
 def test_chunks_of_one_are_single_tokens(mode):
-    model, ids = tiny_model(), prompt(TOKENS)
+    model, ids = tiny_model(layers=2), prompt(TOKENS)
     with attach(model, forgetful(prefill_chunk=1), MODES[mode]) as attachment:
         whole = model(ids).logits
         expected = states(attachment)
@@ -49,7 +49,7 @@ def test_chunks_of_one_are_single_tokens(mode):
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("sizes", [[24, 1, 1, 14], [1] * 24 + [16], [3, 37]], ids=str)
 def test_any_cut_is_the_same_with_chunks_of_one(mode, sizes):
-    model, ids = tiny_model(), prompt(TOKENS)
+    model, ids = tiny_model(layers=2), prompt(TOKENS)
     with attach(model, forgetful(prefill_chunk=1), MODES[mode]) as attachment:
         whole = model(ids).logits
         expected = states(attachment)
@@ -58,7 +58,7 @@ def test_any_cut_is_the_same_with_chunks_of_one(mode, sizes):
 
 
 def test_cuts_at_chunk_ends_change_nothing():
-    model, ids = tiny_model(), prompt(TOKENS)
+    model, ids = tiny_model(layers=2), prompt(TOKENS)
     with attach(model, forgetful(prefill_chunk=8)) as attachment:
         whole = model(ids).logits
         for sizes in ([8] * 5, [16, 24], [32, 8]):
@@ -67,7 +67,7 @@ def test_cuts_at_chunk_ends_change_nothing():
 
 def test_a_block_of_queries_is_not_a_chunk():
     """More than a block of 64 queries: each still rehearses what it sees, one by one."""
-    model, ids = tiny_model(), prompt(150)
+    model, ids = tiny_model(layers=2), prompt(150)
     long = {"strength": 0.3, "reinforcement": 0.1}
     with attach(model, forgetful(prefill_chunk=150, **long)) as attachment:
         model(ids)
@@ -91,7 +91,7 @@ def test_a_block_of_queries_is_not_a_chunk():
 @pytest.mark.parametrize("family", FAMILIES)
 def test_positions_go_on_after_eviction(family):
     """What is left of the keys is where it was: a reference that masks what is not kept agrees."""
-    model, ids = tiny_model(family), prompt(TOKENS)
+    model, ids = tiny_model(family, layers=2), prompt(TOKENS)
     new = prompt(1, seed=9)
     with attach(model, forgetful()) as attachment:
         cache = attachment.new_cache()
@@ -110,7 +110,7 @@ def test_positions_go_on_after_eviction(family):
 
 
 def test_sizes_are_of_tokens_seen_not_stored():
-    model = tiny_model()
+    model = tiny_model(layers=2)
     with attach(model, forgetful(layer_fraction=0.5)) as attachment:
         cache = attachment.new_cache()
         assert cache.get_seq_length() == 0
@@ -147,7 +147,7 @@ def test_layers_beyond_the_fraction_are_untouched():
 
 
 def test_eviction_frees_the_keys():
-    model = tiny_model()
+    model = tiny_model(layers=2)
     held = {}
     for storage in Storage:
         with attach(model, forgetful(), SparseAttention(storage)) as attachment:
@@ -158,7 +158,7 @@ def test_eviction_frees_the_keys():
 
 
 def test_soft_deletion_never_overwrites_keys_or_values():
-    model, ids = tiny_model(), prompt(TOKENS)
+    model, ids = tiny_model(layers=2), prompt(TOKENS)
     mode = SoftDelete(Target.both, floor=0.1, compounding=True)
     with attach(model, forgetful(), mode) as attachment:
         model(ids[:, :20])
@@ -172,7 +172,7 @@ def test_soft_deletion_never_overwrites_keys_or_values():
 
 def test_no_bias_at_all_is_eviction():
     """A weight that tends to 0 as a logit bias evicts; as a factor of keys it does not."""
-    model, ids = tiny_model(), prompt(TOKENS)
+    model, ids = tiny_model(layers=2), prompt(TOKENS)
     memory = forgetful(
         prefill_chunk=1, recall_threshold=None, reinforcement=0.0, threshold=0.5, strength=1e-4
     )
@@ -187,7 +187,7 @@ def test_no_bias_at_all_is_eviction():
 
 
 def test_a_reset_cache_of_voting_layers_votes_again():
-    model = tiny_model()
+    model = tiny_model(layers=2)
     memory = forgetful(aggregation=Aggregation.vote, prefill_chunk=TOKENS)
     with attach(model, memory) as attachment:
         first = model(prompt(TOKENS)).logits
@@ -197,4 +197,4 @@ def test_a_reset_cache_of_voting_layers_votes_again():
         assert model(prompt(TOKENS), past_key_values=cache).logits.equal(first)
         assert kept_positions(attachment) == kept
         council = cache.layers[0].remembering.council
-        assert isinstance(council, Council) and len(council.members) == 4
+        assert isinstance(council, Council) and len(council.members) == 2

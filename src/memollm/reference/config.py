@@ -43,9 +43,9 @@ def _stages() -> list[Stage]:
         Stage(500, 256, 8, needle=0.10, dense=0.45, chain=0.05, copy=0.15),
         Stage(700, 256, 8, needle=0.25, dense=0.25, chain=0.05),
         Stage(800, 512, 4, needle=0.30, dense=0.15, chain=0.05),
-        Stage(600, 1024, 2, needle=0.38, dense=0.08, chain=0.05),
-        Stage(120, 2048, 2, needle=0.45, dense=0.05, chain=0.05),
-        Stage(20, 4096, 2, needle=0.45, dense=0.05, chain=0.05),
+        Stage(450, 1024, 2, needle=0.42, dense=0.12, chain=0.05),
+        Stage(60, 2048, 2, needle=0.45, dense=0.05, chain=0.05),
+        Stage(8, 4096, 2, needle=0.45, dense=0.05, chain=0.05),
     ]
 
 
@@ -63,7 +63,7 @@ class TrainConfig:
     seed: int = 0
     learning_rate: float = 2e-3
     warmup: int = 300  # steps
-    decay: float = 0.4  # the last share of the steps, over which the rate falls to zero
+    decay: float = 0.3  # the last share of the steps, over which the rate falls to zero
     weight_decay: float = 0.1
     answer_weight: float = 2.0  # loss weight of a token that retrieval predicts
     jump_share: float = 0.5  # batches whose positions jump ahead, so that far ones are met early

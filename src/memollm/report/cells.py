@@ -41,7 +41,8 @@ class Cells:
 def read(paths: Iterable[Path]) -> Cells:
     """All distinct cells below ``paths``; of equal ones the finished, then the newest."""
     found, unreadable = [], 0
-    for folder in {folder.resolve() for path in paths for folder in record.folders_below(path)}:
+    folders = {folder.resolve() for path in paths for folder in record.folders_below(path)}
+    for folder in sorted(folders):
         try:
             found.append((folder, record.load(folder)))
         except UnreadableRecord:
