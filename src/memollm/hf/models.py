@@ -10,6 +10,9 @@ import abc
 import functools
 import hashlib
 import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -169,7 +172,7 @@ class RandomModel(ModelSource):
 
     def load(self) -> Loaded:
         import torch
-        from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+        from transformers import AutoConfig, AutoModelForCausalLM
 
         self.prepare()
         config = AutoConfig.for_model(self.model_type, **self.settings)
@@ -179,7 +182,7 @@ class RandomModel(ModelSource):
             model = AutoModelForCausalLM.from_config(
                 config, dtype=torch.float32 if dtype == "auto" else dtype
             )
-        tokenizer = AutoTokenizer.from_pretrained(str(weights_path()))
+        tokenizer = _tokenizer(str(weights_path()))
         return Loaded(f"random {self.model_type}", model.eval(), tokenizer)
 
 
@@ -200,11 +203,34 @@ def _weights_hash(folder: Path) -> str:
 
 
 def _pretrained(source: ModelSource, where: str, name: str, **options: Any) -> Loaded:
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoModelForCausalLM
 
-    tokenizer = AutoTokenizer.from_pretrained(where, **options)
-    model = AutoModelForCausalLM.from_pretrained(
-        where, dtype=source.torch_dtype(), use_safetensors=True, **options
-    )
+    tokenizer = _tokenizer(where, **options)
+    with _quiet() if Path(where).is_dir() else nullcontext():
+        model = AutoModelForCausalLM.from_pretrained(
+            where, dtype=source.torch_dtype(), use_safetensors=True, **options
+        )
     model.to(source.torch_device())  # pyright: ignore[reportArgumentType]
     return Loaded(name, model.eval(), tokenizer)
+
+
+def _tokenizer(where: str, **options: Any) -> PreTrainedTokenizerBase:
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(where, **options)
+    # Whole texts are tokenized before they are cut; what a model can take is checked by
+    # evaluations, and the tokenizer's warning would only look like a defect.
+    tokenizer.model_max_length = sys.maxsize
+    return tokenizer
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """No progress bar: a local model is there in a moment."""
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.enable_progress_bar()

@@ -113,8 +113,8 @@ class Remembering:
         if valid is not None and not bool(valid.all()):
             if self.council is not None and count >= self.memory.prefill_chunk > 1:
                 raise ValueError(
-                    "memory.aggregation=vote is not supported for a padded batch whose prompt fills "
-                    f"a chunk ({count} tokens, memory.prefill_chunk={self.memory.prefill_chunk}): "
+                    "memory.aggregation=vote is not supported for a padded batch whose prompt "
+                    f"fills a chunk ({count} tokens, prefill_chunk={self.memory.prefill_chunk}): "
                     "its rows would vote at other tokens than they do alone. Use batches of one "
                     "length, a longer chunk, or memory.aggregation=layer"
                 )

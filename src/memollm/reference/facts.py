@@ -9,7 +9,7 @@ import numpy as np
 
 from memollm.reference import keys
 from memollm.reference.pieces import Piece, Role, fill
-from memollm.reference.wordings import KEYED, KEYLESS, NOTATIONS, RULER, THINGS, Wording
+from memollm.reference.wordings import FREE, KEYED, KEYLESS, NOTATIONS, RULER, THINGS, Wording
 
 CLOSING = {'"': '"', "<": ">", ">": "</"}  # what follows a value, by what stands before it
 

@@ -2,7 +2,7 @@
 
 ``{key}`` and ``{value}`` are filled in by a fact, ``{thing}`` by what the value is called, and
 ``{filler}`` by nothing or a few words of text, so that the key stands at varied distances from
-the value. In every statement the key comes before the value: what a causal model can look up.
+the value, ``{words}`` by a few words of text in any case. In every statement the key comes before the value: what a causal model can look up.
 
 A question ends where the answer begins. Training mixes any statement with any question of its
 family; ``KEPT_OUT`` is never trained on and measures whether asking was learnt or templates.
@@ -53,6 +53,16 @@ KEYED = Wording(
         "If anyone asks about {key}{filler}, the {thing} is {value}.",
         "The {thing} for {key}{filler} is {value}.",
         "It is written that {key}{filler} has {value} as {thing}.",
+        "They call {key} by the {thing} {value}.",
+        "Everyone knows that {key} answers to {value}.",
+        "The house of {key} bears the {thing} {value}.",
+        "In the ledger {key} is entered under {value}.",
+        "Send all letters for {key} to box {value}.",
+        "{key} weighs exactly {value} grains.",
+        "{key} was sold for {value} pounds.",
+        "The ticket of {key} shows {value}.",
+        "Whoever meets {key} must whisper {value}.",
+        "{key}, who came late, drew lot {value}.",
     ),
     (
         "What is the {thing} for {key} mentioned in the provided text? The {thing} for {key} "
@@ -71,7 +81,32 @@ KEYED = Wording(
         "For {key}, the {thing} is",
         "{key}'s {thing} is",
         "Do you remember {key}{filler}? Its {thing} is",
+        "What was said of {key}? Of {key} the text said",
+        "Under what is {key} entered? {key} was entered under",
+        "How much does {key} weigh? {key} weighs exactly",
+        "For how much was {key} sold? The sum for which {key} was sold was",
+        "What shows the ticket of {key}? The ticket of {key}, it was written, shows",
+        "What must one whisper to {key}? One meets {key} by whispering",
+        "Which lot fell to {key}? The lot that fell to {key} was",
+        "To which box go letters for {key}? Letters for {key} go to",
+        "To what does {key} answer? {key} answers to",
+        "{words} {key}? {words} {key} {words}",
+        "{words} {key}{filler}? Answer:",
+        "{words} of {key}? The {words} {key} was",
+        "{words} {key}? It {words} with",
     ),
+)
+
+# Words of any text around key and value: only the key can tell what is asked for.
+FREE = Wording(
+    (
+        "{words} {key} {words} {value}.",
+        "{words} {key} {words} {value} {words}.",
+        "The {words} {key} {words} with {value}.",
+        "{key} {words} {value}.",
+        "{words} {key}, {words}: {value}.",
+    ),
+    KEYED.questions,
 )
 
 # Without a key: there is one such fact in the text.
@@ -89,6 +124,7 @@ KEYLESS = Wording(
         "Question: What is the {thing}?\nAnswer:",
         "The {thing} mentioned above{filler} is",
         "Tell me the {thing}. It is",
+        "Use the {thing}. As said before, it was",
     ),
 )
 
