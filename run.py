@@ -1,28 +1,32 @@
-"""What does a language model lose, and gain, when its KV cache forgets?
-
-python run.py                                       one cell: a model, a mode, all evaluations
-python run.py mode=soft_delete threshold=0.05       another one
-python run.py model=hf model.name=<hub id or folder>
-python run.py -m mode=baseline,sparse_attention threshold=0.001,0.01,0.1
-a sweep, one cell for each combination
-python run.py experiment=three_modes                a sweep from conf/experiment
-python -m memollm.report outputs/multirun           the table once more
-
-threshold        retention below which a token is forgotten: a number, a list with one per
-memory layer, {first: a, last: b}, or auto with memory.budget
-memory_strength  how slowly a token fades that nothing rehearses
-layer_fraction   share of the layers, counted from the first, that have the memory
-seed, outputs=<folder of runs>, force=true (measure again what is finished)
-
---cfg job shows every other setting, with what was given so far; --hydra-help lists more flags.
-"""
+"""The command line: ``python run.py --help`` answers at once, all else imports what it needs."""
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
 CONF = Path(__file__).parent / "conf"
+USAGE = """What does a language model lose, and gain, when its KV cache forgets?
+
+  python run.py                                       one cell: model, mode, all evaluations
+  python run.py mode=soft_delete threshold=0.05       another one
+  python run.py model=hf model.name=<hub id or folder>
+  python run.py -m mode=baseline,sparse_attention threshold=0.001,0.01,0.1
+                                                      a sweep: a cell for each combination
+  python run.py experiment=three_modes                a sweep from conf/experiment
+  python -m memollm.report outputs/multirun           the table once more
+
+  threshold        retention below which a token is forgotten: a number, a list with one per
+                   memory layer, {first: a, last: b}, or auto with memory.budget
+  memory_strength  how slowly a token fades that nothing rehearses
+  layer_fraction   share of the layers, counted from the first, that have the memory
+  seed, outputs=<folder of runs>, force=true (measure again what is finished)
+
+--cfg job shows every other setting, with what was given so far; --hydra-help lists more flags.
+
+Parts to choose from, as in mode=baseline:
+"""
 
 
 def main(arguments: list[str]) -> int:
@@ -30,19 +34,23 @@ def main(arguments: list[str]) -> int:
     if {"-h", "--help"} & set(arguments):
         print(usage())
         return 0
+    # Threads that wait for one another spin by default; where other programs run on the same
+    # cores, spinning makes a small model twenty times slower (experiments/LOG.md). Set before
+    # torch loads its OpenMP.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     from memollm import command
 
     return command.main(CONF, arguments)
 
 
 def usage() -> str:
-    """The text above, and the parts that there are to choose from."""
+    """How to call this, and the parts that there are to choose from."""
     groups = sorted(path for path in CONF.iterdir() if path.is_dir())
     choices = [
         f"  {group.name:<11}{', '.join(sorted(path.stem for path in group.glob('*.yaml')))}"
         for group in groups
     ]
-    return "\n".join([__doc__ or "", "Parts to choose from, as in mode=baseline:", "", *choices])
+    return "\n".join([USAGE, *choices])
 
 
 if __name__ == "__main__":

@@ -25,7 +25,9 @@ def nearsighted(model: Qwen2ForCausalLM, layers: list[int], window: int) -> Iter
         return args, {**kwargs, "attention_mask": seen[None, None]}
 
     hooks = [
-        model.model.layers[layer].self_attn.register_forward_pre_hook(narrow, with_kwargs=True)
+        model.get_submodule(f"model.layers.{layer}.self_attn").register_forward_pre_hook(
+            narrow, with_kwargs=True
+        )
         for layer in layers
     ]
     try:

@@ -44,7 +44,8 @@ def chain(
         parts += [(haystack[done:place], np.full(place - done, int(Role.TEXT))), assignment]
         done = place
     parts += [(haystack[done:], np.full(room - done, int(Role.TEXT))), asked]
-    return Sample(*(np.concatenate(column) for column in zip(*parts, strict=True)))
+    tokens, roles = (np.concatenate(column) for column in zip(*parts, strict=True))
+    return Sample(tokens, roles)
 
 
 def _assignments(names: list[str], value: str) -> list[list[Piece]]:

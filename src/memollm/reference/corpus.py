@@ -73,7 +73,9 @@ def _files(path: Path) -> Iterator[tuple[str, bytes]]:
         with tarfile.open(path) as archive:
             members = [m for m in archive.getmembers() if Path(m.name).suffix in TEXT_SUFFIXES]
             for member in sorted(members, key=lambda m: m.name):
-                yield Path(member.name).name, archive.extractfile(member).read()
+                handle = archive.extractfile(member)
+                if handle is not None:  # it is for folders and the like
+                    yield Path(member.name).name, handle.read()
     elif path.is_file():
         yield path.name, path.read_bytes()
     else:
@@ -131,4 +133,4 @@ def _dataset(
     from datasets import load_dataset  # slow to import, and needed by this branch alone
 
     for number, row in enumerate(load_dataset(name, config or None, split=split)):
-        yield Document(f"{name}#{number}", row[column].translate(_STRAIGHT))
+        yield Document(f"{name}#{number}", str(dict(row)[column]).translate(_STRAIGHT))

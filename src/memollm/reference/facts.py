@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -24,20 +25,22 @@ class Fact:
     statement: str
     questions: tuple[str, ...]
 
-    def stated(self, filler: str = "") -> list[Piece]:
-        template = _settle(self.statement, self.thing, filler)
+    def stated(self, filler: str = "", words: Callable[[], str] = str) -> list[Piece]:
+        """The statement; ``words`` gives some words of text each time it is called."""
+        template = _settle(self.statement, self.thing, filler, words)
         return fill(template, self.key, self.value, Role.UNPREDICTABLE, Role.UNPREDICTABLE)
 
-    def asked(self, question: str, filler: str = "") -> list[Piece]:
+    def asked(self, question: str, filler: str = "", words: Callable[[], str] = str) -> list[Piece]:
         """The question with its answer and what closes it."""
-        template = _settle(question, self.thing, filler)
+        template = _settle(question, self.thing, filler, words)
         pieces = fill(template, self.key, self.value, Role.UNPREDICTABLE, Role.ANSWER)
         space = "" if template[-1] in '"<> ' else " "
         closing = CLOSING.get(template[-1], ".")
         return [*pieces, (space + self.value, Role.ANSWER), (closing, Role.TEXT)]
 
 
-def _settle(template: str, thing: str, filler: str) -> str:
+def _settle(template: str, thing: str, filler: str, words: Callable[[], str]) -> str:
+    template = re.sub(r"\{words\}", lambda _: words(), template)
     return template.replace("{thing}", thing).replace("{filler}", filler)
 
 
@@ -46,9 +49,10 @@ def draw_facts(
 ) -> list[Fact]:
     """``count`` facts with distinct keys; the family of wordings is drawn when none is given."""
     if wording is None:
-        families: list[Wording] = [RULER, KEYED, NOTATIONS[rng.integers(len(NOTATIONS))], KEYLESS]
-        shares = [0.25, 0.35, 0.15, 0.25] if count == 1 else [0.35, 0.40, 0.25, 0.0]
-        wording = families[rng.choice(4, p=shares)]
+        notation = NOTATIONS[rng.integers(len(NOTATIONS))]
+        families: list[Wording] = [RULER, KEYED, FREE, notation, KEYLESS]
+        shares = [0.20, 0.35, 0.15, 0.12, 0.18] if count == 1 else [0.28, 0.40, 0.15, 0.17, 0.0]
+        wording = families[rng.choice(5, p=shares)]
     one_statement = rng.random() < 0.6  # otherwise every fact is stated in its own words
     one_thing = rng.random() < 0.8
     pick: Callable[[tuple[str, ...]], str] = lambda of: of[rng.integers(len(of))]  # noqa: E731

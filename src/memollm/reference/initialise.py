@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -101,7 +102,10 @@ class Circuit:
     gate: float = 6.0
 
     def build(self) -> None:
-        first, second, third = (layer.self_attn for layer in self.model.model.layers[:3])
+        first, second, third = (
+            cast(Qwen2Attention, self.model.get_submodule(f"model.layers.{layer}.self_attn"))
+            for layer in range(3)
+        )
         read = torch.linalg.qr(torch.randn(self.architecture.hidden, max(PREVIOUS)))[0].T
         self._previous_tokens(first, read)
         self._bags(second)

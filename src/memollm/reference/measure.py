@@ -9,12 +9,13 @@ import json
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import cast
 
 import numpy as np
 import torch
 from omegaconf import OmegaConf
 from tokenizers import Tokenizer
-from transformers import AutoModelForCausalLM, Qwen2ForCausalLM
+from transformers import Qwen2ForCausalLM
 
 from memollm.reference import text_path, weights_path
 from memollm.reference.ablation import nearsighted
@@ -44,7 +45,7 @@ class MeasureConfig:
 def measure(config: MeasureConfig) -> Iterator[dict[str, object]]:
     """One record a finding, as soon as it is found."""
     torch.set_num_threads(config.threads)
-    model = AutoModelForCausalLM.from_pretrained(config.model, dtype=torch.float32).eval()
+    model = Qwen2ForCausalLM.from_pretrained(config.model, dtype=torch.float32).eval()
     library = held_out_library(config)
     yield from _text(config, model, library)
     for length in config.lengths:
@@ -101,5 +102,5 @@ def _ablations(
 if __name__ == "__main__":
     schema = OmegaConf.structured(MeasureConfig)
     chosen = OmegaConf.to_object(OmegaConf.merge(schema, OmegaConf.from_dotlist(sys.argv[1:])))
-    for record in measure(chosen):
+    for record in measure(cast(MeasureConfig, chosen)):
         print(json.dumps(record), flush=True)

@@ -18,7 +18,7 @@ def build_model(architecture: Architecture, counts: Tensor, circuit: bool) -> Qw
         num_hidden_layers=architecture.layers,
         num_attention_heads=architecture.heads,
         num_key_value_heads=architecture.kv_heads,
-        head_dim=architecture.head_dim,
+        head_dim=architecture.head_dim,  # pyright: ignore[reportCallIssue]
         intermediate_size=architecture.feed_forward,
         max_position_embeddings=architecture.max_positions,
         rope_parameters={"rope_type": "default", "rope_theta": architecture.rope_theta},

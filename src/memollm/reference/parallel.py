@@ -34,7 +34,7 @@ class Team:
         """Add up the gradients of all processes, in every one of them."""
         if self.size == 1:
             return
-        gradients = [weight.grad for weight in model.parameters()]
+        gradients = [weight.grad for weight in model.parameters() if weight.grad is not None]
         flat = torch.cat([gradient.flatten() for gradient in gradients])
         dist.all_reduce(flat)
         parts = flat.split([gradient.numel() for gradient in gradients])

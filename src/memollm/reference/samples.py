@@ -68,9 +68,7 @@ def dense(rng: np.random.Generator, library: Library, length: int) -> Sample:
         if used > budget:
             break
         facts.append(fact)
-        encoded.append(
-            encode(library.tokenizer, [("\n", Role.TEXT), *fact.stated(_filler(rng, library))])
-        )
+        encoded.append(encode(library.tokenizer, [("\n", Role.TEXT), *_stated(rng, library, fact)]))
         used += len(encoded[-1][0])
         if rng.random() < 0.15:
             aside = library.window(rng, int(rng.integers(1, 25)))
@@ -81,7 +79,8 @@ def dense(rng: np.random.Generator, library: Library, length: int) -> Sample:
         order = order or rng.permutation(len(facts)).tolist()
         encoded.append(_question(rng, library, facts[order.pop()]))
         used += len(encoded[-1][0])
-    return Sample(*(np.concatenate(parts)[:length] for parts in zip(*encoded, strict=True)))
+    tokens, roles = (np.concatenate(parts)[:length] for parts in zip(*encoded, strict=True))
+    return Sample(tokens, roles)
 
 
 def needle(
@@ -110,7 +109,7 @@ def needle(
     stated = {
         i: encode(
             library.tokenizer,
-            [(before, Role.TEXT), *facts[i].stated(_filler(rng, library)), (after, Role.TEXT)],
+            [(before, Role.TEXT), *_stated(rng, library, facts[i]), (after, Role.TEXT)],
         )
         for i in order
     }
@@ -169,7 +168,14 @@ def _filler(rng: np.random.Generator, library: Library) -> str:
     return f", {library.snippet(rng, 8)}," if shape < 0.8 else f" {library.snippet(rng, 8)}"
 
 
+def _stated(rng: np.random.Generator, library: Library, fact: Fact) -> list[Piece]:
+    return fact.stated(_filler(rng, library), lambda: library.snippet(rng, 5))
+
+
 def _question(rng: np.random.Generator, library: Library, fact: Fact):
     question = fact.questions[rng.integers(len(fact.questions))]
     pieces: list[Piece] = [("\n" if rng.random() < 0.7 else " ", Role.TEXT)]
-    return encode(library.tokenizer, [*pieces, *fact.asked(question, _filler(rng, library))])
+    return encode(
+        library.tokenizer,
+        [*pieces, *fact.asked(question, _filler(rng, library), lambda: library.snippet(rng, 5))],
+    )

@@ -6,16 +6,17 @@ was stopped, and gives the weights it would have given.
 
 from __future__ import annotations
 
+import copy
 import sys
 from functools import partial
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Protocol, cast, runtime_checkable
 
 import numpy as np
 import torch
 from omegaconf import OmegaConf
 from rich.progress import Progress, TextColumn, TimeElapsedColumn
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import Qwen2ForCausalLM
 
 from memollm.reference import checkpoint
@@ -60,7 +61,7 @@ def _work(team: Team, config: TrainConfig, tracker: Tracker | None) -> None:
     library = prepare(config, output / "text")
     torch.manual_seed(config.seed)
     model = build_model(config.architecture, token_counts(library, config), config.circuit)
-    model.to(config.device).train()
+    nn.Module.to(model, config.device).train()
     optimizer = build_optimizer(model, config)
     total = sum(steps_of(config))
     start = checkpoint.load(output, model, optimizer)
@@ -92,9 +93,7 @@ def token_counts(library: Library, config: TrainConfig) -> Tensor:
 
 def export(model: Qwen2ForCausalLM, library: Library, config: TrainConfig, folder: Path) -> None:
     """Write the model in bfloat16 with its tokenizer, as ``from_pretrained`` reads them."""
-    state = {name: weight.clone() for name, weight in model.state_dict().items()}
-    model.to(torch.bfloat16).save_pretrained(folder)
-    model.to(torch.float32).load_state_dict(state)
+    copy.deepcopy(model).bfloat16().save_pretrained(folder)
     save_tokenizer(library.tokenizer, folder, config.architecture.max_positions)
 
 
@@ -108,7 +107,7 @@ def read_config(arguments: list[str]) -> TrainConfig:
         OmegaConf.update(
             config, key, OmegaConf.from_dotlist([f"value={argument[len(key) + 1 :]}"]).value
         )
-    return OmegaConf.to_object(config)
+    return cast(TrainConfig, OmegaConf.to_object(config))
 
 
 if __name__ == "__main__":

@@ -1,8 +1,9 @@
 """How a fact is stated and how it is asked for.
 
-``{key}`` and ``{value}`` are filled in by a fact, ``{thing}`` by what the value is called, and
+``{key}`` and ``{value}`` are filled in by a fact, ``{thing}`` by what the value is called,
 ``{filler}`` by nothing or a few words of text, so that the key stands at varied distances from
-the value, ``{words}`` by a few words of text in any case. In every statement the key comes before the value: what a causal model can look up.
+the value, and ``{words}`` by a few words of text in any case. In every statement the key comes
+before the value: what a causal model can look up.
 
 A question ends where the answer begins. Training mixes any statement with any question of its
 family; ``KEPT_OUT`` is never trained on and measures whether asking was learnt or templates.
