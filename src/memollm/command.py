@@ -28,7 +28,7 @@ from memollm.loading import Models
 from memollm.record import FILE
 from memollm.refusals import COMPOSITION, explain
 from memollm.registry import name_of
-from memollm.report import terminal
+from memollm.report import page, terminal
 from memollm.tracking.base import LiveTracker
 
 UNTOLD = {"mode", "experiment", "evaluation", "tracker", "outputs", "resume", "force"}
@@ -60,7 +60,7 @@ def cell(composed: DictConfig) -> None:
     if sweep:
         print(f"\n[{context.job.num}] {title}", flush=True)
     try:
-        runner.run(config, folder, start_tracker, models, roots)
+        runner.run(config, folder, start_tracker, models, roots, illustrate=page.illustrate)
     except runner.Refused as refusal:
         complain(f"{title}: {refusal}")
     except Exception as error:  # a cell must not stop its sweep

@@ -49,6 +49,12 @@ class Mirror:
         self._guard(lambda: self._live.log(metrics))
         self._guard(lambda: self._live.log_table(f"{evaluation}/samples", rows))
 
+    def show(self, files: Sequence[Path]) -> None:
+        """Hand over pictures and pages."""
+        for file in files:
+            log = self._live.log_html if file.suffix == ".html" else self._live.log_image
+            self._guard(lambda log=log, file=file: log(f"report/{file.stem}", str(file)))
+
     def close(self, run: RunRecord, folder: Path) -> None:
         """Say how the run ended, and hand over its files."""
         files = [str(folder / name) for name in (record.FILE, samples.FILE)]

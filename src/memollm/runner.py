@@ -30,6 +30,8 @@ from memollm.registry import name_of
 from memollm.resume import Earlier
 from memollm.tracking.base import LiveTracker
 
+Illustrator = Callable[[RunRecord, Mapping[str, Sequence[Mapping[str, Any]]], Path], Sequence[Path]]
+
 
 class Refused(ValueError):
     """A cell that cannot be measured as it is configured; nothing was measured."""
@@ -42,6 +44,7 @@ def run(
     models: Models,
     roots: Sequence[Path] = (),
     console: Console | None = None,
+    illustrate: Illustrator | None = None,
 ) -> RunRecord:
     """Measure what is missing of a cell, and leave its record in ``folder``.
 
@@ -52,6 +55,8 @@ def run(
         models: where subjects come from.
         roots: folders of earlier runs, whose results and samples are taken over.
         console: where a person is told how it goes.
+        illustrate: given the finished record, its samples and the folder, leaves pictures and
+            pages there and says which.
 
     Raises:
         Refused: if the configuration does not fit its data or its model.
@@ -86,6 +91,8 @@ def run(
                 _seed(config.seed)
                 _measure(name, evaluation, subject, journal, mirror, voice)
         journal.finish()
+        if illustrate is not None:
+            mirror.show(illustrate(journal.record, journal.samples, folder))
     except BaseException as error:  # KeyboardInterrupt, too: the record says how it ended
         journal.fail(error)
         raise

@@ -27,9 +27,12 @@ class Counts:
         return np.where(self.codes[places] == codes, self.counts[places], 0)
 
     def discount(self) -> float:
-        """Ney's estimate n1 / (n1 + 2 n2), from how many n-grams occur once and twice."""
+        """Ney's estimate n1 / (n1 + 2 n2), from how many n-grams occur once and twice.
+
+        One is added to each, so that small texts do not divide by zero.
+        """
         once, twice = (self.counts == 1).sum(), (self.counts == 2).sum()
-        return float(once / (once + 2 * twice))
+        return float((once + 1) / (once + 1 + 2 * (twice + 1)))
 
 
 class Trigram:

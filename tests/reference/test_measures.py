@@ -1,0 +1,53 @@
+"""The yardsticks of the model card."""
+
+import numpy as np
+import pytest
+import torch
+from transformers import Qwen2ForCausalLM
+
+from memollm.reference.ablation import nearsighted
+from memollm.reference.config import Architecture
+from memollm.reference.model import build_model
+from memollm.reference.pieces import Role
+from memollm.reference.probes import answer_span
+from memollm.reference.samples import Sample
+from memollm.reference.trigram import Trigram
+
+
+def test_the_trigram_probabilities_of_all_continuations_sum_to_one():
+    train = np.random.default_rng(0).integers(0, 12, 4000)
+    trigram = Trigram(train, vocabulary=12)
+    for first, second in ((3, 5), (0, 0), (11, 2)):
+        logs = [trigram.log_probabilities(np.array([first, second, last])) for last in range(12)]
+        assert np.exp(logs).sum() == pytest.approx(1, abs=1e-9)
+
+
+def test_the_trigram_expects_what_it_has_seen():
+    train = np.array([1, 2, 3] * 200 + [1, 2, 0, 3, 3, 0, 2, 1] * 3)
+    trigram = Trigram(train, vocabulary=4)
+    likely, unlikely = (trigram.log_probabilities(np.array([1, 2, last])) for last in (3, 1))
+    assert likely > np.log(0.9) and unlikely < np.log(0.05)
+
+
+def test_the_answer_is_the_last_run_of_answer_tokens():
+    roles = np.array([Role.TEXT, Role.ANSWER, Role.TEXT, Role.ANSWER, Role.ANSWER, Role.TEXT])
+    assert answer_span(Sample(np.arange(6), roles)) == slice(3, 5)
+
+
+def test_a_nearsighted_model_forgets_what_lies_far_back_and_recovers():
+    torch.manual_seed(0)
+    architecture = Architecture(vocabulary=300, feed_forward=32, layers=3)
+    model: Qwen2ForCausalLM = build_model(architecture, torch.arange(300), circuit=True).eval()
+    one = torch.randint(2, 300, (1, 60))
+    other = one.clone()
+    other[0, 0] = 1 + one[0, 0] % 200
+
+    def last(tokens: torch.Tensor) -> torch.Tensor:
+        with torch.no_grad():
+            return model(tokens, use_cache=False).logits[0, -1]
+
+    whole = last(one)
+    assert not torch.equal(whole, last(other))
+    with nearsighted(model, [0, 1, 2], window=8):  # three layers of 8 reach 22 tokens back
+        torch.testing.assert_close(last(one), last(other), atol=0, rtol=0)
+    torch.testing.assert_close(last(one), whole, atol=0, rtol=0)
