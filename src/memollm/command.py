@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +25,10 @@ from rich.markup import escape
 from memollm import cells, runner
 from memollm.config import RunConfig, live, register_schemas
 from memollm.loading import Models
-from memollm.record import FILE
+from memollm.record import FILE, RunRecord
 from memollm.refusals import COMPOSITION, explain
 from memollm.registry import name_of
-from memollm.report import page, terminal
+from memollm.report import terminal
 from memollm.tracking.base import LiveTracker
 
 UNTOLD = {"mode", "experiment", "evaluation", "tracker", "outputs", "resume", "force"}
@@ -60,11 +60,18 @@ def cell(composed: DictConfig) -> None:
     if sweep:
         print(f"\n[{context.job.num}] {title}", flush=True)
     try:
-        runner.run(config, folder, start_tracker, models, roots, illustrate=page.illustrate)
+        runner.run(config, folder, start_tracker, models, roots, illustrate=illustrate)
     except runner.Refused as refusal:
         complain(f"{title}: {refusal}")
     except Exception as error:  # a cell must not stop its sweep
         complain(f"{title}: {type(error).__name__}: {error} (traceback in {folder / FILE})")
+
+
+def illustrate(run: RunRecord, samples: Mapping[str, Any], folder: Path) -> list[Path]:
+    """The run's page and pictures; what draws them is imported when there is something to draw."""
+    from memollm.report import page
+
+    return page.illustrate(run, samples, folder)
 
 
 def named(config: RunConfig, overrides: Sequence[str]) -> str:

@@ -170,8 +170,9 @@ def test_draws_among_one_are_greedy(llm):
 
 
 def test_other_options_reach_generate(llm):
-    short = llm.generate(PROMPT, max_new_tokens=10, repetition_penalty=5.0)
-    assert short["generated_text"] != llm.generate(PROMPT, max_new_tokens=10)["generated_text"]
+    others = [token for token in range(llm.model.config.vocab_size) if token != 7]
+    forced = llm.generate(PROMPT, max_new_tokens=3, suppress_tokens=others)
+    assert forced["generated_text"] == llm.tokenizer.decode([7, 7, 7])
 
 
 def test_a_chat_template_is_applied(model):

@@ -46,7 +46,7 @@ def _losses(metrics: Mapping[str, Measured]) -> Figure:
     left, right = figure.subplots(1, 2, sharey=True)
     words = {
         "nll_position": "position of the token",
-        "nll_distance": "tokens since it was last seen",
+        "nll_distance": "tokens since what it repeats",
     }
     for axes, (prefix, label) in zip((left, right), words.items(), strict=True):
         _errorbars(axes, _numbered(metrics, prefix), label)
@@ -115,7 +115,7 @@ def _heatmap(cells: Mapping[tuple[int, float], Sequence[bool]]) -> Figure:
         ]
         for d in depths
     ]
-    axes.imshow(shares, vmin=0, vmax=1, cmap="RdYlGn", aspect="auto")
+    axes.imshow(shares, vmin=0, vmax=1, cmap="RdYlGn", alpha=0.7, aspect="auto")
     for row, depth in enumerate(depths):
         for column, length in enumerate(lengths):
             if answers := cells.get((length, depth)):
