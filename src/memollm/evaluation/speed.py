@@ -57,7 +57,7 @@ class Speed(Evaluation):
 
     text: str = "bundled"  # or a text file, or <data set>[:<config>[:<split>]]
     column: str = "text"  # of a data set
-    contexts: list[int] = field(default_factory=lambda: [512, 2048, 4096])  # tokens
+    contexts: list[int] = field(default_factory=lambda: [512, 4096])  # tokens
     rounds: int = 2  # prompts a context, each another stretch of the text
     turns: int = 9  # of each variant in a round
     burst: int = 4  # tokens decoded in a turn, a few in a row, as when a model decodes alone

@@ -15,6 +15,10 @@ from memollm.report.table import Table, table
 
 UNBOUND = 1000  # characters
 BRACKETS = " In brackets: distance from the baseline."
+NO_BASELINE = (
+    "No baseline of these evaluations has been measured yet: the same command with mode=baseline "
+    "does it, and is then compared with."
+)
 STYLES = {True: "green", False: "red", None: ""}
 
 
@@ -32,6 +36,10 @@ def conclude(folder: Path, outputs: Path, console: Console | None = None) -> int
         where = ", ".join(_short(path) for path in files.write(compared, folder))
     else:
         where = _short(cells.cells[0].folder / "record.json")
+        if not cells.cells[0].is_baseline and not any(
+            row.cell.is_baseline for row in compared.rows
+        ):
+            console.print(Text(NO_BASELINE), soft_wrap=True)
     console.print(Text(f"Written to {where}"), soft_wrap=True)
     return _exit_code([cell.record for cell in cells.cells])
 
