@@ -20,12 +20,17 @@ class Models:
 
     def subject(self, source: Any, memory: Memory, mode: Mode) -> Subject:
         """The model that ``source`` describes, with ``memory`` under ``mode``."""
-        from memollm.hf.subject import HFSubject  # imports transformers
+        from memollm.hf.families import memory_layers  # imports transformers
+        from memollm.hf.subject import HFSubject
+
+        def check(model: Any, config: Any) -> None:
+            if mode.has_memory:
+                memory_layers(model, config, memory)
 
         key = json.dumps(describe(source), sort_keys=True)
         if key != self._key:
             self._key = self._loaded = None  # give the old one's memory back first
-            self._loaded = source.load()
+            self._loaded = source.load(check)
             self._key = key
         loaded = self._loaded
         subject = HFSubject(loaded.model, loaded.tokenizer, memory, mode, loaded.name)

@@ -197,5 +197,5 @@ def test_a_first_half_of_sliding_layers_is_refused():
     config = AutoConfig.for_model("gemma3_text", **{**COMMON, **settings})
     model = AutoModelForCausalLM.from_config(config)
     with pytest.raises(UnsupportedModelError, match="no full-attention layer among the first 2 "):
-        memory_layers(model, Memory(layer_fraction=0.5))
-    assert memory_layers(model, Memory(layer_fraction=1.0)) == [3]
+        memory_layers(type(model), model.config, Memory(layer_fraction=0.5))
+    assert memory_layers(type(model), model.config, Memory(layer_fraction=1.0)) == [3]

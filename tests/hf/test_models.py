@@ -142,3 +142,16 @@ def test_an_unknown_device_is_refused(source):
 def test_a_device_that_is_not_there_is_refused():
     with pytest.raises(ValueError, match=r"model\.device='cuda' .* no CUDA here"):
         ReferenceModel(device="cuda").prepare()
+
+
+def test_what_cannot_remember_is_refused_before_its_weights_are_read(tmp_path, monkeypatch):
+    from transformers import AutoModelForCausalLM, BloomConfig
+
+    from memollm.loading import Models
+    from memollm.memory.ebbinghaus import Memory
+    from memollm.modes.sparse_attention import SparseAttention
+
+    BloomConfig(n_layer=2, n_head=2, hidden_size=8, vocab_size=10).save_pretrained(tmp_path)
+    monkeypatch.setattr(AutoModelForCausalLM, "from_pretrained", None)
+    with pytest.raises(ValueError, match="BloomForCausalLM .* computes attention in its own code"):
+        Models().subject(HubModel(name=str(tmp_path)), Memory(), SparseAttention())

@@ -102,7 +102,7 @@ class Attachment:
 
     def __init__(self, model: PreTrainedModel, memory: Memory, mode: Mode, ledger: bool) -> None:
         self.memory, self.mode, self.ledger = memory, mode, ledger
-        self.layers = memory_layers(model, memory)
+        self.layers = memory_layers(type(model), model.config, memory)
         self._thresholds = memory.thresholds(len(self.layers))
         self._config = model.config.get_text_config(decoder=True)
         self._generation_config = model.generation_config

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from transformers import PreTrainedModel
+from transformers import PreTrainedConfig, PreTrainedModel
 from transformers.cache_utils import DynamicCache, DynamicLayer
 
 from memollm.memory.ebbinghaus import Memory
@@ -12,17 +12,20 @@ class UnsupportedModelError(ValueError):
     """The architecture cannot honour a memory."""
 
 
-def memory_layers(model: PreTrainedModel, memory: Memory) -> list[int]:
+def memory_layers(
+    model: type[PreTrainedModel], whole: PreTrainedConfig, memory: Memory
+) -> list[int]:
     """Indices of the layers that get a memory: full attention, in the first ``layer_fraction``.
 
-    Sliding-window, linear-attention and key-value-sharing layers stay as they are.
+    Sliding-window, linear-attention and key-value-sharing layers stay as they are. The class and
+    its configuration tell it all, so that nothing need be loaded to be refused.
 
     Raises:
         UnsupportedModelError: naming the model, and what about it cannot be honoured.
     """
-    name = type(model).__name__
-    config = model.config.get_text_config(decoder=True)
-    if getattr(model.config, "is_encoder_decoder", False):
+    name = model.__name__
+    config = whole.get_text_config(decoder=True)
+    if getattr(whole, "is_encoder_decoder", False):
         raise UnsupportedModelError(
             f"{name} is an encoder-decoder model; memories need a causal language model"
         )
@@ -33,10 +36,9 @@ def memory_layers(model: PreTrainedModel, memory: Memory) -> list[int]:
     if not model._can_set_attn_implementation():
         raise UnsupportedModelError(
             f"{name} ({config.model_type}) computes attention in its own code and not through "
-            "Transformers' "
-            "attention interface, so a memory cannot see its attention weights; choose a model "
-            "that does "
-            "(llama, qwen2, qwen3, mistral, gemma2, phi3, gpt_neox, gpt2, olmo2, opt, ...)"
+            "Transformers' attention interface, so a memory cannot see its attention weights; "
+            "choose a model that does (llama, qwen2, qwen3, mistral, gemma2, phi3, gpt_neox, gpt2, "
+            "olmo2, opt, ...)"
         )
     if getattr(config, "kv_lora_rank", None):
         raise UnsupportedModelError(
@@ -51,8 +53,7 @@ def memory_layers(model: PreTrainedModel, memory: Memory) -> list[int]:
         kinds = sorted({type(layer).__name__ for layer in layers[:count]})
         raise UnsupportedModelError(
             f"{name} ({config.model_type}) has no full-attention layer among the first {count} "
-            "of its "
-            f"{config.num_hidden_layers} ({', '.join(kinds) or 'no cached layers'}): "
+            f"of its {config.num_hidden_layers} ({', '.join(kinds) or 'no cached layers'}): "
             f"layer_fraction={memory.layer_fraction} leaves nothing to remember in"
         )
     return chosen

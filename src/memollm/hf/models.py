@@ -11,18 +11,20 @@ import functools
 import hashlib
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from memollm.reference import weights_path
 from memollm.registry import refusal, register
 
 if TYPE_CHECKING:
     import torch
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+
+    Check: TypeAlias = Callable[[type[PreTrainedModel], PreTrainedConfig], object]
 
 DTYPES = ("auto", "float32", "bfloat16", "float16", "float64")
 
@@ -69,8 +71,12 @@ class ModelSource(abc.ABC):
         return ""
 
     @abc.abstractmethod
-    def load(self) -> Loaded:
-        """The model, in evaluation mode on its device."""
+    def load(self, check: Check | None = None) -> Loaded:
+        """The model, in evaluation mode on its device.
+
+        Args:
+            check: called with its class and configuration before any weights are read.
+        """
 
     def torch_dtype(self) -> torch.dtype | str:
         import torch
@@ -96,9 +102,9 @@ class ReferenceModel(ModelSource):
     def fingerprint(self) -> str:
         return _weights_hash(weights_path())
 
-    def load(self) -> Loaded:
+    def load(self, check: Check | None = None) -> Loaded:
         self.prepare()
-        return _pretrained(self, str(weights_path()), "reference")
+        return _pretrained(self, str(weights_path()), "reference", check)
 
 
 @register("model", "hf")
@@ -132,19 +138,18 @@ class HubModel(ModelSource):
     def fingerprint(self) -> str:
         return _weights_hash(Path(self.name or "").expanduser())
 
-    def load(self) -> Loaded:
+    def load(self, check: Check | None = None) -> Loaded:
         self.prepare()
         assert self.name is not None
         path = Path(self.name).expanduser()
         where = str(path) if path.is_dir() else self.name
         options = {"revision": self.revision, "trust_remote_code": self.trust_remote_code}
         try:
-            return _pretrained(self, where, self.name, **options)
+            return _pretrained(self, where, self.name, check, **options)
         except OSError as error:
             raise ValueError(
                 f"model.name={self.name!r} could not be loaded: it is no local folder, and the "
-                "hub gave "
-                f"no such model (or cannot be reached from here). {error}"
+                f"hub gave no such model (or cannot be reached from here). {error}"
             ) from error
 
 
@@ -170,12 +175,13 @@ class RandomModel(ModelSource):
     def context_length(self) -> int | None:
         return self.settings.get("max_position_embeddings")
 
-    def load(self) -> Loaded:
+    def load(self, check: Check | None = None) -> Loaded:
         import torch
         from transformers import AutoConfig, AutoModelForCausalLM
 
         self.prepare()
         config = AutoConfig.for_model(self.model_type, **self.settings)
+        _check(config, check)
         dtype = self.torch_dtype()
         with torch.random.fork_rng(devices=[]), self.torch_device():
             torch.manual_seed(self.weights_seed)
@@ -202,9 +208,12 @@ def _weights_hash(folder: Path) -> str:
     return digest.hexdigest()
 
 
-def _pretrained(source: ModelSource, where: str, name: str, **options: Any) -> Loaded:
-    from transformers import AutoModelForCausalLM
+def _pretrained(
+    source: ModelSource, where: str, name: str, check: Check | None, **options: Any
+) -> Loaded:
+    from transformers import AutoConfig, AutoModelForCausalLM
 
+    _check(AutoConfig.from_pretrained(where, **options), check)
     tokenizer = _tokenizer(where, **options)
     with _quiet() if Path(where).is_dir() else nullcontext():
         model = AutoModelForCausalLM.from_pretrained(
@@ -212,6 +221,14 @@ def _pretrained(source: ModelSource, where: str, name: str, **options: Any) -> L
         )
     model.to(source.torch_device())  # pyright: ignore[reportArgumentType]
     return Loaded(name, model.eval(), tokenizer)
+
+
+def _check(config: PreTrainedConfig, check: Check | None) -> None:
+    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
+
+    if check is not None and type(config) in MODEL_FOR_CAUSAL_LM_MAPPING:
+        model: Any = MODEL_FOR_CAUSAL_LM_MAPPING[type(config)]
+        check(model, config)
 
 
 def _tokenizer(where: str, **options: Any) -> PreTrainedTokenizerBase:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -37,7 +38,9 @@ class HFSubject:
         self.prefill_chunk = memory.prefill_chunk
         self.has_memory = mode.has_memory
         config = model.config.get_text_config(decoder=True)
-        self.max_length: int = config.max_position_embeddings
+        self.max_length: int = getattr(
+            config, "max_position_embeddings", sys.maxsize
+        )  # ALiBi: none
         with attach(model, memory, mode):  # refuses what cannot be honoured, before any measurement
             pass
 
