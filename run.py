@@ -34,10 +34,11 @@ def main(arguments: list[str]) -> int:
     if {"-h", "--help"} & set(arguments):
         print(usage())
         return 0
-    # Threads that wait for one another spin by default; where other programs run on the same
-    # cores, spinning makes a small model twenty times slower (experiments/LOG.md). Set before
+    # Threads that wait for one another spin for long by default; where other programs run on the
+    # same cores, that makes a small model twenty times slower (experiments/LOG.md). Set before
     # torch loads its OpenMP.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    if "OMP_WAIT_POLICY" not in os.environ:
+        os.environ.setdefault("GOMP_SPINCOUNT", "1000")
     from memollm import command
 
     return command.main(CONF, arguments)
