@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
-import pkgutil
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,7 +19,7 @@ from memollm.hf.models import ModelSource
 from memollm.memory.ebbinghaus import Memory
 from memollm.memory.retention import RetentionCurve
 from memollm.modes.base import Mode
-from memollm.registry import groups
+from memollm.registry import groups, import_parts
 from memollm.tracking.base import Tracker
 
 ROOMS = ("memory", "modes", "evaluation", "tracking")  # a file added here is found by itself
@@ -58,9 +57,7 @@ class RunConfig:
 def register_schemas() -> None:
     """Give Hydra the schema of the run and of every registered part, as ``<group>/base_<name>``."""
     for room in ROOMS:
-        package = importlib.import_module(f"memollm.{room}")
-        for module in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
-            importlib.import_module(module.name)
+        import_parts(room)
     for name in MODULES:
         importlib.import_module(name)
     store = ConfigStore.instance()

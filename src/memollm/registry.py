@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import importlib
+import pkgutil
 from collections.abc import Callable, Iterable, Mapping
 from enum import Enum
 from types import MappingProxyType
@@ -33,6 +35,13 @@ def register(group: str, name: str) -> Callable[[Part], Part]:
         return part
 
     return add
+
+
+def import_parts(room: str) -> None:
+    """Import every module of ``memollm.<room>``, so that its decorators have run."""
+    package = importlib.import_module(f"memollm.{room}")
+    for module in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
+        importlib.import_module(module.name)
 
 
 def groups() -> Mapping[str, Mapping[str, type]]:

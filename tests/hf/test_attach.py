@@ -7,7 +7,7 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForMaskedLM
 from transformers.cache_utils import DynamicCache, DynamicLayer, StaticCache
 
-from memollm.hf.attach import attach
+from memollm.hf.attachment import attach
 from memollm.hf.families import UnsupportedModelError
 from memollm.hf.layer import MemoryLayer
 from memollm.memory.aggregation import Council
@@ -395,3 +395,11 @@ def test_a_vote_takes_one_chunk_in_each_forward_pass(model):
     memory = forgetful(aggregation=Aggregation.vote, prefill_chunk=16)
     with attach(model, memory), pytest.raises(ValueError, match="prefill_chunk=16"):
         model(prompt(TOKENS))
+
+
+def test_the_name_that_users_type_is_the_function():
+    import memollm.hf
+
+    assert memollm.hf.attach is attach
+    with pytest.raises(AttributeError, match="no attribute 'attatch'"):
+        _ = memollm.hf.attatch

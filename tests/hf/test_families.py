@@ -5,7 +5,7 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM
 from transformers.cache_utils import DynamicLayer
 
-from memollm.hf.attach import attach
+from memollm.hf.attachment import attach
 from memollm.hf.families import UnsupportedModelError, memory_layers
 from memollm.hf.layer import MemoryLayer
 from memollm.memory.ebbinghaus import Memory

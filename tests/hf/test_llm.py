@@ -6,7 +6,7 @@ import pytest
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
-from memollm.hf.attach import attach
+from memollm.hf.attachment import attach
 from memollm.hf.llm import EbbinghausLLM
 from memollm.modes.sparse_attention import SparseAttention
 from memollm.reference import weights_path

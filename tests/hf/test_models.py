@@ -6,7 +6,7 @@ import pytest
 import torch
 from transformers import AutoTokenizer, LlamaForCausalLM, Qwen2ForCausalLM
 
-from memollm.hf.attach import attach
+from memollm.hf.attachment import attach
 from memollm.hf.llm import EbbinghausLLM
 from memollm.hf.models import HubModel, ModelSource, RandomModel, ReferenceModel
 from memollm.reference import weights_path

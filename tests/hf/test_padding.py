@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from memollm.hf.attach import attach
+from memollm.hf.attachment import attach
 from memollm.memory.ebbinghaus import Aggregation
 from memollm.modes.soft_delete import SoftDelete, Target
 from memollm.modes.sparse_attention import SparseAttention, Storage

@@ -4,7 +4,7 @@ import pytest
 import torch
 from transformers import AutoTokenizer
 
-from memollm.hf.attach import attach
+from memollm.hf.attachment import attach
 from memollm.hf.subject import HFSubject
 from memollm.memory.aggregation import Council
 from memollm.memory.ebbinghaus import Aggregation, Memory

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
-from memollm.hf.attach import Attachment
+from memollm.hf.attachment import Attachment
 from memollm.memory.ebbinghaus import Memory
 
 # Largest difference of logits between two ways of computing the same thing. The order in which

@@ -10,15 +10,12 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, StoppingCriteria
 from transformers import set_seed as seed_everything
 
-import memollm.modes.baseline
-import memollm.modes.soft_delete
-import memollm.modes.sparse_attention  # noqa: F401 - register the modes
-from memollm.hf.attach import Attachment, attach
+from memollm.hf.attachment import Attachment, attach
 from memollm.hf.inspection import TokenStates, token_states
 from memollm.hf.models import HubModel, ReferenceModel
 from memollm.memory.ebbinghaus import Memory
 from memollm.modes.base import Mode
-from memollm.registry import groups, refusal
+from memollm.registry import groups, import_parts, refusal
 
 
 class EbbinghausLLM:
@@ -234,6 +231,7 @@ def _until_end(new: torch.Tensor, ends: list[int]) -> list[int]:
 def _mode(given: str | Mode) -> Mode:
     if isinstance(given, Mode):
         return given
+    import_parts("modes")
     modes = groups()["mode"]
     if given not in modes:
         raise refusal("generation_mode", given, modes)

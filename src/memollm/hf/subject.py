@@ -15,7 +15,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from transformers.cache_utils import Cache, DynamicCache
 
 from memollm.evaluation.base import MemoryUse, Session
-from memollm.hf.attach import attach
+from memollm.hf.attachment import attach
 from memollm.hf.layer import MemoryLayer
 from memollm.memory.ebbinghaus import Aggregation, Memory
 from memollm.modes.base import Mode
