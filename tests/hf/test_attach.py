@@ -10,7 +10,6 @@ from transformers.cache_utils import DynamicCache, DynamicLayer, StaticCache
 from memollm.hf.attachment import attach
 from memollm.hf.families import UnsupportedModelError
 from memollm.hf.layer import MemoryLayer
-from memollm.memory.aggregation import Council
 from memollm.memory.ebbinghaus import Aggregation, Memory
 from memollm.modes.baseline import Baseline
 from memollm.modes.soft_delete import SoftDelete
@@ -377,24 +376,6 @@ class TestWeights:
         last = out.attentions[-1]
         assert len(last) == 4 and last[0].shape == (1, 4, 1, TOKENS + 3)
         assert ((last[0] > 0).sum(dim=-1) < TOKENS / 2).all()
-
-
-def test_layers_that_vote_forget_together(model):
-    memory = forgetful(aggregation=Aggregation.vote, prefill_chunk=TOKENS)
-    with attach(model, memory) as attachment:
-        model(prompt(TOKENS))
-        kept = kept_positions(attachment)
-        councils = {id(it.remembering.council) for it in attachment.cache.layers}
-    assert len(kept[0]) < TOKENS / 2 and all(layer == kept[0] for layer in kept)
-    assert len(councils) == 1 and isinstance(
-        attachment.cache.layers[0].remembering.council, Council
-    )
-
-
-def test_a_vote_takes_one_chunk_in_each_forward_pass(model):
-    memory = forgetful(aggregation=Aggregation.vote, prefill_chunk=16)
-    with attach(model, memory), pytest.raises(ValueError, match="prefill_chunk=16"):
-        model(prompt(TOKENS))
 
 
 def test_the_name_that_users_type_is_the_function():

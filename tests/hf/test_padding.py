@@ -127,13 +127,3 @@ def test_pads_on_the_right_are_left_out_too():
     assert (batch.logits[:, :40] - alone.logits).abs().max() <= FLOAT64
     for ours, theirs in zip(batch.attentions, alone.attentions, strict=True):
         assert (ours[:, :, :40, :40] - theirs).abs().max() <= FLOAT64
-
-
-def test_votes_of_padded_rows_need_the_prompt_in_one_chunk():
-    model, prompts = tiny_model(layers=2), [prompt(40), prompt(13, seed=1)]
-    memory = forgetful(aggregation=Aggregation.vote, prefill_chunk=16)
-    with (
-        attach(model, memory),
-        pytest.raises(ValueError, match="padded batch whose prompt fills a chunk"),
-    ):
-        model.generate(**padded(prompts), max_new_tokens=4)
