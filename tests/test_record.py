@@ -52,7 +52,8 @@ def test_the_file_is_json_that_strict_readers_take(tmp_path):
     def refuse(constant):
         raise AssertionError(constant)
 
-    json.loads((tmp_path / "record.json").read_text(), parse_constant=refuse)
+    plain = json.loads((tmp_path / "record.json").read_text(), parse_constant=refuse)
+    assert plain["config_hash"] == FULL.config_hash
 
 
 @pytest.mark.parametrize("step", ["fsync", "replace"])

@@ -300,4 +300,4 @@ def test_a_tracker_that_fails_costs_nothing(go, tmp_path, moment):
 
 def test_the_record_is_plain_json(go, tmp_path):
     go(cell())
-    json.loads((tmp_path / "run" / "record.json").read_text())
+    assert json.loads((tmp_path / "run" / "record.json").read_text())["status"] == "finished"

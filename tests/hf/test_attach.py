@@ -104,9 +104,12 @@ class TestOneAtATime:
         assert marks(model) == before
 
     def test_one_after_the_other_is_fine(self, model):
+        kept = []
         for _ in range(2):
-            with attach(model, forgetful()):
-                model(prompt(4))
+            with attach(model, forgetful()) as attachment:
+                model(prompt(TOKENS))
+                kept.append(kept_positions(attachment))
+        assert kept[0] == kept[1] and len(kept[0][0]) < TOKENS
 
     def test_two_models_each_have_their_own(self):
         models, ids = [tiny_model(seed=seed) for seed in (0, 1)], prompt(TOKENS)

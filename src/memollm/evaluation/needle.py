@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 import random
 import re
 from collections.abc import Collection, Iterator, Sequence
@@ -12,13 +11,13 @@ from enum import StrEnum
 
 import torch
 
-from memollm.evaluation.base import Evaluation, Metric, Sample, Session, Subject
+from memollm.evaluation.base import Metric, Sample, Session, Subject
 from memollm.evaluation.breakdown import ratio
 from memollm.evaluation.grid import Cell, cells
 from memollm.evaluation.haystack import haystack
 from memollm.evaluation.prompts import Kind, Prompt, build, draw_needles
 from memollm.evaluation.streaming import greedy
-from memollm.evaluation.text import Text, load, require_one_text
+from memollm.evaluation.text import TextEvaluation, require_one_text
 from memollm.registry import register
 
 KEY = "evaluation.needle"
@@ -33,7 +32,7 @@ class Asking(StrEnum):
 
 @register("evaluation", "needle")
 @dataclass
-class NeedleInAHaystack(Evaluation):
+class NeedleInAHaystack(TextEvaluation):
     """Exact match of hidden numbers, over lengths and depths.
 
     A sample is one answer. A prompt is decided by the seed, its cell and the text: every mode is
@@ -52,8 +51,8 @@ class NeedleInAHaystack(Evaluation):
     prompt stand and fall together. Differences between modes, paired by sample, are sharper.
     """
 
-    text: str = "bundled"  # the haystack: a text file, or <data set>[:<config>[:<split>]]
-    column: str = "text"  # of a data set
+    key = KEY
+
     lengths: list[int] = field(default_factory=lambda: [1024, 4096])  # tokens
     depths: list[float] = field(default_factory=lambda: [0.0, 0.25, 0.5, 0.75, 1.0])
     kinds: list[Kind] = field(default_factory=lambda: [Kind.passkey, Kind.multi_query])
@@ -76,19 +75,9 @@ class NeedleInAHaystack(Evaluation):
         if self.digits > 18:
             _refuse("digits", self.digits, "it must be at most 18")
 
-    @functools.cached_property
-    def _text(self) -> Text:
-        return load(self.text, self.column, f"{KEY}.text")
-
     @property
     def _answer_tokens(self) -> int:
         return self.digits + 2  # a token a digit at most, a space before, an end after
-
-    def prepare(self) -> None:
-        _ = self._text
-
-    def fingerprint(self) -> str:
-        return self._text.fingerprint
 
     def fits(self, model: str, limit: int) -> None:
         if max(self.lengths) > limit:

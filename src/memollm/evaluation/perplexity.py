@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 import math
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from memollm.evaluation.base import Evaluation, Metric, Sample, Subject
+from memollm.evaluation.base import Metric, Sample, Subject
 from memollm.evaluation.breakdown import bucket, ratio, recurrence, tally
 from memollm.evaluation.streaming import opening, score
-from memollm.evaluation.text import Text, byte_length, load, require_one_text, tokenise
+from memollm.evaluation.text import TextEvaluation, byte_length, require_one_text, tokenise
 from memollm.evaluation.windows import Window, spread, windows
 from memollm.registry import register
 
@@ -36,7 +35,7 @@ class Documents(StrEnum):
 
 @register("evaluation", "perplexity")
 @dataclass
-class Perplexity(Evaluation):
+class Perplexity(TextEvaluation):
     """Perplexity, bits per byte, and the loss by position and by distance.
 
     Every window is a fresh cache, fed ``prefill_chunk`` tokens at a time. A window is one
@@ -61,8 +60,8 @@ class Perplexity(Evaluation):
     The default scores 16 thousand tokens, about 50 kB of English, in 4 windows.
     """
 
-    text: str = "bundled"  # or a text file, or <data set>[:<config>[:<split>]]
-    column: str = "text"  # of a data set
+    key = KEY
+
     documents: Documents = Documents.joined
     max_tokens: int | None = 16384  # budget of tokens fed; null: all there is
     context: int = 4096  # tokens, the longest window
@@ -82,16 +81,6 @@ class Perplexity(Evaluation):
                 f"{KEY}.max_tokens={self.max_tokens} is not allowed, it must hold one window of "
                 f"{KEY}.context={self.context}; null takes all of the text"
             )
-
-    @functools.cached_property
-    def _text(self) -> Text:
-        return load(self.text, self.column, f"{KEY}.text")
-
-    def prepare(self) -> None:
-        _ = self._text
-
-    def fingerprint(self) -> str:
-        return self._text.fingerprint
 
     def fits(self, model: str, limit: int) -> None:
         if self.context > limit:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 import random
 import time
 from collections.abc import Collection, Iterator, Sequence
@@ -16,12 +15,12 @@ from jaxtyping import Int
 from torch import Tensor
 
 from memollm.evaluation.bandwidth import ReadBenchmark
-from memollm.evaluation.base import Evaluation, Metric, Sample, Subject
+from memollm.evaluation.base import Metric, Sample, Subject
 from memollm.evaluation.clock import Clock, quiet, reading
 from memollm.evaluation.pace import AGAIN, SUBJECT, UNTOUCHED, at_context
 from memollm.evaluation.race import race
 from memollm.evaluation.streaming import opening
-from memollm.evaluation.text import Text, load, tokenise
+from memollm.evaluation.text import TextEvaluation, require_one_text, tokenise
 from memollm.registry import register
 
 KEY = "evaluation.speed"
@@ -29,7 +28,7 @@ KEY = "evaluation.speed"
 
 @register("evaluation", "speed")
 @dataclass
-class Speed(Evaluation):
+class Speed(TextEvaluation):
     """Prefill, decoding and memory, beside the untouched model in the same process.
 
     A sample is one round at one context: the subject and the untouched model each read a prompt
@@ -55,8 +54,8 @@ class Speed(Evaluation):
     each other measure that. Absolute times depend on the machine; compare ratios.
     """
 
-    text: str = "bundled"  # or a text file, or <data set>[:<config>[:<split>]]
-    column: str = "text"  # of a data set
+    key = KEY
+
     contexts: list[int] = field(default_factory=lambda: [512, 4096])  # tokens
     rounds: int = 2  # prompts a context, each another stretch of the text
     turns: int = 9  # of each variant in a round
@@ -77,16 +76,6 @@ class Speed(Evaluation):
         if min(self.contexts) <= self.turns * self.burst:
             tokens = f"turns * burst = {self.turns * self.burst} tokens are decoded"
             _refuse("contexts", self.contexts, f"each must be longer than that: {tokens}")
-
-    @functools.cached_property
-    def _text(self) -> Text:
-        return load(self.text, self.column, f"{KEY}.text")
-
-    def prepare(self) -> None:
-        _ = self._text
-
-    def fingerprint(self) -> str:
-        return self._text.fingerprint
 
     def fits(self, model: str, limit: int) -> None:
         if max(self.contexts) > limit:
@@ -120,11 +109,7 @@ class Speed(Evaluation):
             yield self._measure(subject, untouched, context, number, benchmark)
 
     def metrics(self, samples: Sequence[Sample]) -> dict[str, Metric]:
-        if len({sample["text"] for sample in samples}) > 1:
-            raise ValueError(
-                f"{KEY}.text={self.text!r} has changed since some of these samples were "
-                "measured; measure them all anew (force=true)"
-            )
+        require_one_text(samples, f"{KEY}.text={self.text!r}")
         if not samples:
             raise ValueError("no rounds were run, so there is no speed")
         contexts = sorted({sample["context"] for sample in samples})

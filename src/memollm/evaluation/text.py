@@ -7,8 +7,9 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
-from memollm.evaluation.base import Sample, Tokenizer
+from memollm.evaluation.base import Evaluation, Sample, Tokenizer
 from memollm.evaluation.rows import DATA_SUFFIXES, rows
 from memollm.reference import text_path
 
@@ -32,6 +33,26 @@ class Text:
     def fingerprint(self) -> str:
         """SHA-256 of the joined text: of a plain UTF-8 file, what ``sha256sum`` prints."""
         return hashlib.sha256(self.joined.encode()).hexdigest()
+
+
+@dataclass
+class TextEvaluation(Evaluation):
+    """An evaluation on a text: which one, and that it is there and the same."""
+
+    key: ClassVar[str]  # of the evaluation in a configuration, for error messages
+
+    text: str = "bundled"  # or a text file, or <data set>[:<config>[:<split>]]
+    column: str = "text"  # of a data set
+
+    @functools.cached_property
+    def _text(self) -> Text:
+        return load(self.text, self.column, f"{self.key}.text")
+
+    def prepare(self) -> None:
+        _ = self._text
+
+    def fingerprint(self) -> str:
+        return self._text.fingerprint
 
 
 def load(source: str, column: str, key: str) -> Text:
