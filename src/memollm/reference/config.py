@@ -40,12 +40,12 @@ class Stage:
 
 def _stages() -> list[Stage]:
     return [
-        Stage(500, 256, 8, needle=0.10, dense=0.45, chain=0.05, copy=0.15),
-        Stage(700, 256, 8, needle=0.25, dense=0.25, chain=0.05),
-        Stage(1050, 512, 4, needle=0.30, dense=0.15, chain=0.05),
-        Stage(850, 1024, 2, needle=0.42, dense=0.12, chain=0.05),
-        Stage(110, 2048, 2, needle=0.45, dense=0.05, chain=0.05),
-        Stage(8, 4096, 2, needle=0.45, dense=0.05, chain=0.05),
+        Stage(1000, 256, 8, needle=0.10, dense=0.45, chain=0.05, copy=0.15),
+        Stage(2500, 256, 8, needle=0.20, dense=0.18, chain=0.07),
+        Stage(2200, 512, 4, needle=0.27, dense=0.12, chain=0.08),
+        Stage(2200, 1024, 2, needle=0.42, dense=0.10, chain=0.08),
+        Stage(400, 2048, 2, needle=0.45, dense=0.05, chain=0.08),
+        Stage(30, 4096, 2, needle=0.45, dense=0.05, chain=0.08),
     ]
 
 

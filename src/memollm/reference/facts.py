@@ -49,7 +49,7 @@ def draw_facts(
 ) -> list[Fact]:
     """``count`` facts with distinct keys; the family of wordings is drawn when none is given."""
     if wording is None:
-        notation = NOTATIONS[rng.integers(len(NOTATIONS))]
+        notation = NOTATIONS[0] if rng.random() < 0.3 else NOTATIONS[rng.integers(len(NOTATIONS))]
         families: list[Wording] = [RULER, KEYED, FREE, notation, KEYLESS]
         shares = [0.20, 0.35, 0.15, 0.12, 0.18] if count == 1 else [0.28, 0.40, 0.15, 0.17, 0.0]
         wording = families[rng.choice(5, p=shares)]
