@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from memollm import record
-from memollm.record import Result, RunRecord, Status, UnreadableRecord
+from memollm.record import RunRecord, Status, UnreadableRecord
 
 
 @dataclass(frozen=True)
@@ -29,12 +29,13 @@ class Cells:
     cells: Sequence[Cell]
     unreadable: int = 0  # files that should have been records
 
-    def baseline_of(self, cell: Cell, evaluation: str) -> Result | None:
-        """What the untouched model did in the same evaluation, if that was measured."""
+    def baseline_of(self, cell: Cell, evaluation: str) -> Cell | None:
+        """The cell that measured the untouched model in the same evaluation, if there is one."""
         wanted = cell.record.baseline_hashes.get(evaluation)
         for other in self.cells:
-            if other.record.evaluation_hashes.get(evaluation) == wanted is not None:
-                return other.record.results.get(evaluation)
+            same = other.record.evaluation_hashes.get(evaluation) == wanted is not None
+            if same and evaluation in other.record.results:
+                return other
         return None
 
 

@@ -1,13 +1,18 @@
-"""The table in files: ``table.md`` to paste, ``table.csv`` with every metric to compute with."""
+"""The table in files: ``table.md`` to paste, ``table.csv`` and ``table.json`` to compute with."""
 
 from __future__ import annotations
 
 import csv
 import io
+import json
+import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from memollm import record
+from memollm.record import Measured, Memory
+from memollm.report.notes import method, remarks, unfinished
 from memollm.report.table import Row, Table
 from memollm.report.wording import MISSING, entry, kept, kv_bytes
 
@@ -15,11 +20,15 @@ MEMORY = ("kept tokens", "KV bytes")
 
 
 def write(table: Table, folder: Path) -> list[Path]:
-    """Leave both files in ``folder``."""
-    files = [folder / "table.md", folder / "table.csv"]
-    record.replace(files[0], markdown(table))
-    record.replace(files[1], comma_separated(table))
-    return files
+    """Leave the files in ``folder``."""
+    texts = {
+        "table.md": markdown(table),
+        "table.csv": comma_separated(table),
+        "table.json": plain_json(table),
+    }
+    for name, text in texts.items():
+        record.replace(folder / name, text)
+    return [folder / name for name in texts]
 
 
 def markdown(table: Table) -> str:
@@ -30,38 +39,31 @@ def markdown(table: Table) -> str:
     if table.shared:
         told = ", ".join(f"{key} {text}" for key, text in table.shared.items())
         lines = [f"All: {told}.", "", *lines]
-    notes = [f"- {note}" for note in unfinished(table)]
+    if table.comparisons:
+        lines += ["", method(table)]
+    notes = [f"- {note}" for note in (*remarks(table), *unfinished(table))]
     return "\n".join([*lines, *(["", *notes] if notes else [])]) + "\n"
 
 
 def texts(table: Table, row: Row) -> list[str]:
     """A row's words, column by column."""
-    memory = row.cell.record.memory
     return [
         *(row.settings.get(key, MISSING) for key in table.settings),
         *(entry(row.entries.get(column)) for column in table.columns),
-        kept(memory),
-        kv_bytes(memory),
+        *memory(row),
     ]
 
 
-def unfinished(table: Table) -> list[str]:
-    """One line for each cell that has not finished, and one for files that could not be read."""
-    lines = []
-    for row in table.unfinished:
-        run = row.cell.record
-        which = " ".join(
-            f"{key}={row.settings[key]}" for key in table.settings if key in row.settings
-        )
-        why = f"{run.error.type}: {run.error.message}" if run.error else "still running, or killed"
-        lines.append(f"{run.status}: {which}: {why} ({row.cell.folder})")
-    if table.unreadable:
-        lines.append(f"{table.unreadable} record.json could not be read")
-    return lines
+def memory(row: Row) -> list[str]:
+    """What the cache held; of several seeds, the first one's."""
+    return [kept(row.cell.record.memory), kv_bytes(row.cell.record.memory)]
 
 
 def comma_separated(table: Table) -> str:
-    """One line per cell: all its settings, all its metrics, what its memory kept."""
+    """One line per row: all its settings, metrics and comparisons, and what its memory kept.
+
+    Of several seeds, metrics and the memory are means, with no standard error.
+    """
     rows = [_plain(row) for row in table.rows]
     keys = {key: None for row in rows for key in row}  # a set with an order
     text = io.StringIO()
@@ -71,20 +73,74 @@ def comma_separated(table: Table) -> str:
     return text.getvalue()
 
 
+def plain_json(table: Table) -> str:
+    """The lines of ``table.csv`` as objects, and how they were compared."""
+    whole = {
+        "shared": table.shared,
+        "rows": [_plain(row) for row in table.rows],
+        "method": method(table),
+        "correction": str(table.correction),
+        "comparisons": table.comparisons,
+        "remarks": remarks(table),
+        "unfinished": unfinished(table),
+    }
+    return json.dumps(record.finite(whole), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
 def _plain(row: Row) -> dict[str, Any]:
-    run = row.cell.record
-    plain: dict[str, Any] = {**row.settings, "status": str(run.status)}
-    for evaluation, result in run.results.items():
-        for name, metric in result.metrics.items():
-            plain[f"{evaluation}/{name}"] = metric.value
-            plain[f"{evaluation}/{name}/stderr"] = metric.stderr
-            plain[f"{evaluation}/{name}/n"] = metric.n
-    if run.memory is not None:
-        plain["memory/kept_tokens"] = sum(run.memory.kept_tokens) / len(run.memory.kept_tokens)
-        plain["memory/seen_tokens"] = run.memory.seen_tokens
-        plain["memory/kv_bytes"] = run.memory.kv_bytes
-        plain["memory/kv_bytes_baseline"] = run.memory.kv_bytes_baseline
-    return {**plain, "folder": str(row.cell.folder), "config_hash": run.config_hash}
+    runs = [cell.record for cell in row.cells]
+    plain: dict[str, Any] = {**row.settings, "status": " ".join({str(it.status) for it in runs})}
+    for evaluation in {name: None for it in runs for name in it.results}:
+        results = [it.results[evaluation].metrics for it in runs if evaluation in it.results]
+        for name in results[0]:
+            values = [metrics[name] for metrics in results if name in metrics]
+            plain |= {f"{evaluation}/{name}{end}": it for end, it in _pooled(values).items()}
+    for column, it in row.entries.items():
+        if it.paired is not None:
+            begun = f"{column.evaluation}/{column.metric}"
+            low, high = it.paired.interval or (None, None)
+            plain |= {
+                f"{begun}/difference": it.paired.value,
+                f"{begun}/low": low,
+                f"{begun}/high": high,
+                f"{begun}/p": it.paired.p,
+                f"{begun}/p_corrected": it.p,
+                f"{begun}/pairs": it.paired.pairs,
+                f"{begun}/prompts": it.paired.prompts,
+                f"{begun}/better": it.paired.better,
+                f"{begun}/worse": it.paired.worse,
+                f"{begun}/test": it.paired.test,
+            }
+    held = [it.memory for it in runs if it.memory is not None and it.memory.kept_tokens]
+    folders = " ".join(str(cell.folder) for cell in row.cells)
+    return {**plain, **_memory(held), "folder": folders, "config_hash": _hashes(row)}
+
+
+def _pooled(values: Sequence[Measured]) -> Mapping[str, float | None]:
+    return {
+        "": math.fsum(it.value for it in values) / len(values),
+        "/stderr": values[0].stderr if len(values) == 1 else None,
+        "/n": sum(it.n for it in values),
+    }
+
+
+def _memory(held: Sequence[Memory]) -> dict[str, float]:
+    if not held:
+        return {}
+    each = [
+        {
+            "memory/kept_tokens": sum(it.kept_tokens) / len(it.kept_tokens),
+            "memory/seen_tokens": it.seen_tokens,
+            "memory/kv_bytes": it.kv_bytes,
+            "memory/kv_bytes_baseline": it.kv_bytes_baseline,
+        }
+        for it in held
+    ]
+    return {key: sum(it[key] for it in each) / len(each) for key in each[0]}
+
+
+def _hashes(row: Row) -> str:
+    return " ".join(cell.record.config_hash for cell in row.cells)
 
 
 def _line(texts: list[str]) -> str:

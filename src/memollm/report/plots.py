@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from memollm.record import Measured, RunRecord
+from memollm.report.forgetting_curve_plot import forgetting_curve
 
 Samples = Mapping[str, Sequence[Mapping[str, Any]]]
 COLOUR = "#2b5c8a"
@@ -33,6 +34,9 @@ def draw(run: RunRecord, samples: Samples, folder: Path) -> list[Path]:
             figures[f"{name}_by_length_and_depth"] = _heatmap(cells)
         if _numbered(result.metrics, "decode_ratio_to_baseline"):
             figures[f"{name}_by_context"] = _speed(result.metrics)
+        settings = (run.config.get("evaluation") or {}).get(name) or {}
+        if curve := forgetting_curve(result.metrics, settings):
+            figures[f"{name}_by_age"] = curve
     folder.mkdir(parents=True, exist_ok=True)
     paths = []
     for name, figure in figures.items():

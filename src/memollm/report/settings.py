@@ -11,9 +11,19 @@ HANDED_DOWN = (  # the memory's copies of top-level keys
     "memory.strength",
     "memory.layer_fraction",
     "memory.retention",
+    "memory.policy",
+    "memory.budget",
 )
-OF_THE_MEMORY = ("threshold", "memory_strength", "layer_fraction", "retention")
-ALWAYS_TOLD = ("model", "threshold", "memory_strength", "layer_fraction", "seed")
+OF_THE_MEMORY = ("threshold", "memory_strength", "layer_fraction", "retention", "policy", "budget")
+ALWAYS_TOLD = (
+    "model",
+    "policy",
+    "budget",
+    "threshold",
+    "memory_strength",
+    "layer_fraction",
+    "seed",
+)
 
 
 def settings(config: Mapping[str, Any]) -> dict[str, str]:

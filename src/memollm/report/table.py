@@ -4,40 +4,63 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from memollm.record import Measured, Status
+from memollm.report import seeds
 from memollm.report.cells import Cell, Cells
-from memollm.report.settings import differing, settings, shared
+from memollm.report.paired import Samples, Unpaired
+from memollm.report.settings import differing, shared
+from memollm.statistics.comparison import Difference
+from memollm.statistics.corrections import Correction, corrected
 
 HEADLINES = {  # metric: how its column is called
     "perplexity": "perplexity",
     "accuracy": "{evaluation} accuracy",
+    "accuracy_unseen": "{evaluation} accuracy, question unseen",
+    "score": "{evaluation} score",
     "decode_ratio_to_baseline": "decode speed / baseline",
 }
+FLAGS = {  # metric: a column beside an evaluation's numbers that says what they are worth
+    "can_feel_forgetting": "{evaluation}: can feel forgetting",
+}
 ARROWS = {True: " ↑", False: " ↓", None: ""}
+ALPHA = 0.05  # of the whole table, once corrected
 
 
 @dataclass(frozen=True)
 class Entry:
     """A number in the table, and how it compares with the baseline's."""
 
-    metric: Measured
-    baseline: Measured | None = None  # None: there is none, or the metric is relative already
+    metrics: Sequence[Measured]  # one for each seed
+    baseline: float | None = None  # None: there is none, or the metric is relative already
+    paired: Difference | None = None  # over the same prompts
+    unpaired: str = ""  # why ``paired`` is missing though there is a baseline
+    p: float | None = None  # of ``paired``, corrected for all comparisons in the table
+
+    @property
+    def value(self) -> float:
+        """The mean over seeds."""
+        return math.fsum(it.value for it in self.metrics) / len(self.metrics)
 
     @property
     def delta(self) -> float | None:
-        return None if self.baseline is None else self.metric.value - self.baseline.value
+        """Distance from the baseline; over the pairs, where there are any."""
+        if self.paired is not None:
+            return self.paired.value
+        return None if self.baseline is None else self.value - self.baseline
+
+    @property
+    def resolved(self) -> bool:
+        return self.p is not None and self.p <= ALPHA
 
     @property
     def better(self) -> bool | None:
-        """Whether it beats the baseline by over two standard errors; None if neither does."""
-        if self.baseline is None or self.delta is None or self.metric.higher_is_better is None:
+        """Whether it beats the baseline by more than chance explains; None if neither does."""
+        higher_is_better = self.metrics[0].higher_is_better
+        if not self.resolved or self.delta is None or higher_is_better is None:
             return None
-        doubt = math.hypot(self.metric.stderr or 0.0, self.baseline.stderr or 0.0)
-        if not abs(self.delta) > 2 * doubt:  # nan, too
-            return None
-        return (self.delta > 0) == self.metric.higher_is_better
+        return (self.delta > 0) == higher_is_better
 
 
 @dataclass(frozen=True)
@@ -51,11 +74,16 @@ class Column:
 
 @dataclass(frozen=True)
 class Row:
-    """One cell; an entry is missing where it was not measured."""
+    """The seeds of one cell; an entry is missing where it was not measured."""
 
-    cell: Cell
+    cells: Sequence[Cell]
     settings: dict[str, str]
     entries: dict[Column, Entry]
+
+    @property
+    def cell(self) -> Cell:
+        """The first seed's."""
+        return self.cells[0]
 
 
 @dataclass(frozen=True)
@@ -68,24 +96,32 @@ class Table:
     rows: list[Row]
     unfinished: list[Row]
     unreadable: int
+    correction: Correction = Correction.holm
+    comparisons: int = 0  # the family that is corrected for
 
 
-def table(cells: Cells) -> Table:
+def table(cells: Cells, correction: Correction = Correction.holm) -> Table:
     """Compare ``cells``."""
-    columns = _columns(cells.cells)
+    columns, samples = _columns(cells.cells), Samples()
+    with_results = [cell for cell in cells.cells if cell.record.results]
     rows = [
-        Row(cell, settings(cell.record.config), _entries(cells, cell, columns))
-        for cell in cells.cells
+        Row(group, seeds.told(group), _entries(cells, group, columns, samples))
+        for group in seeds.grouped(with_results)
     ]
-    with_results = [row for row in rows if row.entries]
-    texts = [row.settings for row in rows]
+    others = [cell for cell in cells.cells if cell.record.status != Status.finished]
+    unfinished = [Row([cell], seeds.told([cell]), {}) for cell in others]
+    without = [row for row in unfinished if not row.cell.record.results]
+    texts = [row.settings for row in [*rows, *without]]
+    family = [it.paired.p for row in rows for it in row.entries.values() if it.paired]
     return Table(
         settings=differing(texts),
         shared=shared(texts),
         columns=columns,
-        rows=with_results,
-        unfinished=[row for row in rows if row.cell.record.status != Status.finished],
+        rows=_with_corrected(rows, corrected(family, correction)),
+        unfinished=unfinished,
         unreadable=cells.unreadable,
+        correction=correction,
+        comparisons=len(family),
     )
 
 
@@ -94,26 +130,69 @@ def _columns(cells: Sequence[Cell]) -> list[Column]:
     columns: dict[Column, None] = {}
     for cell in cells:
         for evaluation, result in cell.record.results.items():
-            chosen = [name for name in result.metrics if name in HEADLINES]
-            for name in chosen or list(result.metrics)[:1]:
-                words = HEADLINES.get(name, f"{evaluation} {name}").format(evaluation=evaluation)
+            chosen = [name for name in result.metrics if name in HEADLINES or _of_text(name)]
+            flags = [name for name in result.metrics if name in FLAGS]
+            for name in [*(chosen or list(result.metrics)[:1]), *flags]:
+                known = {**HEADLINES, **FLAGS}
+                other = name.replace("_", " ", 1) if _of_text(name) else f"{evaluation} {name}"
+                words = known.get(name, other).format(evaluation=evaluation)
                 arrow = ARROWS[result.metrics[name].higher_is_better]
                 columns[Column(evaluation, name, words + arrow)] = None
     return list(columns)
 
 
-def _entries(cells: Cells, cell: Cell, columns: Sequence[Column]) -> dict[Column, Entry]:
+def _of_text(metric: str) -> bool:
+    """Whether it is the perplexity of one text of several, named after it."""
+    return metric.startswith("perplexity_")
+
+
+def _entries(
+    cells: Cells, group: Sequence[Cell], columns: Sequence[Column], samples: Samples
+) -> dict[Column, Entry]:
     entries = {}
     for column in columns:
-        result = cell.record.results.get(column.evaluation)
-        metric = result.metrics.get(column.metric) if result else None
-        if metric is not None:
-            entries[column] = Entry(metric, _baseline(cells, cell, column))
+        measured = [cell for cell in group if _metric(cell, column)]
+        if measured:
+            metrics = [it for cell in measured if (it := _metric(cell, column))]
+            entries[column] = _compared(cells, measured, Entry(metrics), column, samples)
     return entries
 
 
-def _baseline(cells: Cells, cell: Cell, column: Column) -> Measured | None:
-    if cell.is_baseline or column.metric.endswith("to_baseline"):
-        return None
-    result = cells.baseline_of(cell, column.evaluation)
+def _compared(
+    cells: Cells, measured: Sequence[Cell], entry: Entry, column: Column, samples: Samples
+) -> Entry:
+    described = entry.metrics[0].higher_is_better is None
+    if described or measured[0].is_baseline or column.metric.endswith("to_baseline"):
+        return entry
+    couples = [
+        (cell, baseline)
+        for cell in measured
+        if (baseline := cells.baseline_of(cell, column.evaluation)) and _metric(baseline, column)
+    ]
+    if len(couples) < len(measured):
+        return entry
+    theirs = [it.value for _, baseline in couples if (it := _metric(baseline, column))]
+    entry = replace(entry, baseline=math.fsum(theirs) / len(theirs))
+    try:
+        return replace(entry, paired=samples.compare(couples, column.evaluation, column.metric))
+    except Unpaired as why:
+        return replace(entry, unpaired=str(why))
+
+
+def _with_corrected(rows: Sequence[Row], p: Sequence[float]) -> list[Row]:
+    left = iter(p)
+    return [
+        replace(
+            row,
+            entries={
+                column: replace(it, p=next(left)) if it.paired else it
+                for column, it in row.entries.items()
+            },
+        )
+        for row in rows
+    ]
+
+
+def _metric(cell: Cell, column: Column) -> Measured | None:
+    result = cell.record.results.get(column.evaluation)
     return result.metrics.get(column.metric) if result else None

@@ -9,12 +9,14 @@ from rich.console import Console
 from rich.text import Text
 
 from memollm.record import Status
-from memollm.report import files
+from memollm.report import files, gallery
 from memollm.report.cells import read, with_baselines
+from memollm.report.examples import collect
+from memollm.report.notes import method, remarks, unfinished
 from memollm.report.table import Table, table
+from memollm.report.wording import MISSING, lines
 
 UNBOUND = 1000  # characters
-BRACKETS = " In brackets: distance from the baseline."
 NO_BASELINE = (
     "No baseline of these evaluations has been measured yet: the same command with mode=baseline "
     "does it, and is then compared with."
@@ -29,11 +31,13 @@ def conclude(folder: Path, outputs: Path, console: Console | None = None) -> int
     if not cells.cells:
         console.print(f"No record was written to {folder}")
         return 1
-    compared = table(with_baselines(cells, outputs))
+    beside = with_baselines(cells, outputs)
+    compared = table(beside)
     console.print()
     show(compared, console)
     if len(cells.cells) > 1:
-        where = ", ".join(_short(path) for path in files.write(compared, folder))
+        written = files.write(compared, folder) + gallery.write(collect(beside), folder)
+        where = f"{_short(folder)}: {', '.join(path.name for path in written)}"
     else:
         where = _short(cells.cells[0].folder / "record.json")
         if not cells.cells[0].is_baseline and not any(
@@ -51,24 +55,28 @@ def screen() -> Console:
 
 
 def show(table: Table, console: Console) -> None:
-    """Print ``table``: green and red where a difference exceeds two standard errors."""
-    grid = rich.table.Table(title_justify="left", caption_justify="left")
+    """Print ``table``: green and red where a difference from the baseline is resolved."""
+    grid = rich.table.Table(title_justify="left", caption_justify="left", show_lines=True)
     for key in table.settings:
         grid.add_column(key, overflow="fold")
     for heading in (*(column.heading for column in table.columns), *files.MEMORY):
         grid.add_column(heading, justify="right")
     for row in table.rows:
-        words = [Text(word) for word in files.texts(table, row)]
-        for place, column in enumerate(table.columns, start=len(table.settings)):
-            if column in row.entries:
-                words[place].stylize(STYLES[row.entries[column].better])
+        words = [Text(row.settings.get(key, MISSING)) for key in table.settings]
+        for column in table.columns:
+            it = row.entries.get(column)
+            style = STYLES[it.better if it else None]
+            words.append(Text("\n".join(lines(it)), style=style))
+        words += [Text(word.replace(" (", "\n(")) for word in files.memory(row)]
         grid.add_row(*words)
     if table.rows:
         console.print(grid)
-        compared = any(it.delta is not None for row in table.rows for it in row.entries.values())
         told = ", ".join(f"{key} {text}" for key, text in table.shared.items())
-        console.print(Text(f"All: {told}." + (BRACKETS if compared else "")), soft_wrap=True)
-    for line in files.unfinished(table):
+        said = [f"All: {told}."] if told else []
+        console.print(Text(" ".join([*said, method(table)])), soft_wrap=True)
+    for line in remarks(table):
+        console.print(Text(line), soft_wrap=True)
+    for line in unfinished(table):
         console.print(Text(line, style="red"), soft_wrap=True)
 
 

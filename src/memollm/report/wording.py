@@ -5,29 +5,85 @@ from __future__ import annotations
 import math
 
 from memollm.record import Memory
+from memollm.report.paired import SHARE
 from memollm.report.table import Entry
+from memollm.statistics.comparison import Difference
 
 MISSING = "–"
 
 
 def entry(it: Entry | None) -> str:
-    """A value with its standard error, and in brackets its distance from the baseline's.
+    """All that is said of a number, in one line.
 
     >>> from memollm.record import Measured
-    >>> entry(Entry(Measured(12.3456, "", False, 8, 0.05), Measured(11.0, "", False, 8, 0.05)))
-    '12.346 ±0.050 (+1.35)'
+    >>> entry(Entry([Measured(12.3456, "", False, 8, 0.05)], 11.0, unpaired="no samples to pair"))
+    '12.346 ±0.050, +1.35, unpaired'
     """
+    return ", ".join(lines(it))
+
+
+def lines(it: Entry | None) -> list[str]:
+    """A value with its standard error; its difference from the baseline's; what that is worth."""
     if it is None:
-        return MISSING
-    factor, unit = (100, "%") if it.metric.unit == "share" else (1, "")
-    value, doubt = it.metric.value * factor, (it.metric.stderr or 0.0) * factor
-    text = number(value, doubt)
-    if it.metric.stderr is not None:
+        return [MISSING]
+    factor, unit = (100.0, "%") if it.metrics[0].unit == SHARE else (1.0, "")
+    stderr = it.metrics[0].stderr if len(it.metrics) == 1 else None
+    doubt = (stderr or 0.0) * factor
+    text = number(it.value * factor, doubt)
+    if stderr is not None:
         text += f" ±{number(doubt, doubt)}"
-    text += unit
     if it.delta is None:
-        return text
-    return f"{text} (=)" if it.delta == 0 else f"{text} ({it.delta * factor:+.3g})"
+        return [text + unit]
+    points = " points" if factor == 100 else ""
+    if it.paired is None or it.p is None:
+        return [text + unit, f"{it.delta * factor:+.3g}{points}", "unpaired"]
+    told = chance(it.p) if it.resolved else f"not resolved, {chance(it.p)}"
+    distance = difference(it.paired, factor) + points + interval(it.paired, factor)
+    return [text + unit, distance, told]
+
+
+def difference(it: Difference, factor: float) -> str:
+    """A difference, to the second digit of its interval's half width.
+
+    >>> from memollm.statistics.pairing import Outcome
+    >>> one = Difference(Outcome.correct, -0.03, (-0.09, 0.04), 0.5, 99, 99, 1, 4, 0, "")
+    >>> difference(one, 100.0) + interval(one, 100.0), difference(one, 1.0) + interval(one, 1.0)
+    ('-3 (-9..+4)', '-0.030 (-0.090..+0.040)')
+    """
+    return signed(it.value * factor, _doubt(it, factor))
+
+
+def interval(it: Difference, factor: float) -> str:
+    """Its limits in brackets; nothing where it has none."""
+    if it.interval is None:
+        return ""
+    low, high = (signed(limit * factor, _doubt(it, factor)) for limit in it.interval)
+    return f" ({low}..{high})"
+
+
+def signed(value: float, doubt: float) -> str:
+    """With its sign, but for a zero."""
+    text = number(value, doubt)
+    if float(text) == 0:
+        return text.lstrip("-")
+    return text if value < 0 else f"+{text}"
+
+
+def chance(p: float) -> str:
+    """A p-value.
+
+    >>> chance(0.0312), chance(1e-7)
+    ('p 0.031', 'p < 0.001')
+    """
+    return f"p {p:.2g}" if p >= 0.001 else "p < 0.001"
+
+
+def _doubt(it: Difference, factor: float) -> float:
+    """Half the interval's width; points are told whole, unless they are resolved finer."""
+    if it.interval is None:
+        return 0.0
+    half = factor * (it.interval[1] - it.interval[0]) / 2
+    return 10 * half if factor == 100 else half
 
 
 def number(value: float, doubt: float = 0.0) -> str:
