@@ -104,8 +104,8 @@ def test_the_ledger_remembers_what_was_known_of_the_forgotten():
     position = torch.tensor([[0, 3, 1], [2, 0, 1]])
     dying = torch.tensor([[False, True, False], [True, False, True]])
     strength = torch.tensor([[5.0, 6.0, 7.0], [8.0, 9.0, 10.0]])
-    ledger.note(dying, position, strength, position.int(), torch.tensor([4, 3]))
+    ledger.note(dying, position, torch.tensor([4, 3]), {"strength": strength})
     assert ledger.forgotten_at[:, :4].tolist() == [[-1, -1, -1, 3], [-1, 2, 2, -1]]
-    assert ledger.strength[0, 3] == 6 and ledger.strength[1, 2] == 8
+    assert ledger.state["strength"][0, 3] == 6 and ledger.state["strength"][1, 2] == 8
     ledger.select_rows(torch.tensor([1]))
     assert ledger.forgotten_at[:, :4].tolist() == [[-1, 2, 2, -1]]

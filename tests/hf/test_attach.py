@@ -5,11 +5,12 @@ import copy
 import pytest
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForMaskedLM
-from transformers.cache_utils import DynamicCache, DynamicLayer, StaticCache
+from transformers.cache_utils import DynamicCache, StaticCache
 
 from memollm.hf.attachment import attach
 from memollm.hf.families import UnsupportedModelError
 from memollm.hf.layer import MemoryLayer
+from memollm.hf.slab_layer import SlabLayer
 from memollm.memory.ebbinghaus import Aggregation, Memory
 from memollm.modes.baseline import Baseline
 from memollm.modes.soft_delete import SoftDelete
@@ -196,7 +197,7 @@ class TestCaches:
             with attach(model, forgetful(layer_fraction=0.5)):
                 model(prompt(TOKENS), past_key_values=cache)
             kinds = [type(layer) for layer in cache.layers]
-            assert kinds == [MemoryLayer] * 2 + [DynamicLayer] * 2
+            assert kinds == [MemoryLayer] * 2 + [SlabLayer] * 2
 
     def test_each_forward_pass_without_a_cache_begins_anew(self, model):
         with attach(model, forgetful()) as attachment:

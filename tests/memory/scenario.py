@@ -9,6 +9,8 @@ from hypothesis import strategies as st
 
 from memollm.attention.view import View
 from memollm.hf.remembering import Remembering
+from memollm.hf.rules import rules
+from memollm.memory import prefill
 from memollm.memory.ebbinghaus import Memory
 from memollm.memory.oracle import Oracle
 from memollm.modes.base import Mode
@@ -40,6 +42,12 @@ class Scenario:
         self.qkv = random(self.heads), random(self.kv_heads), random(self.kv_heads)
 
     @property
+    def window(self):
+        """Last queries of a prompt's chunk that rehearse; None: all."""
+        kind = self.memory.prefill_reinforcement
+        return {"exact": None, "window": prefill.WINDOW, "none": 0}[kind]
+
+    @property
     def view(self):
         return View(scaling=self.dim**-0.5)
 
@@ -56,7 +64,7 @@ class Scenario:
                 yield at, min(at + size, stop)
 
     def layer(self, mode: Mode, **options):
-        return Remembering(self.memory, mode, self.memory.thresholds(1)[0], **options)
+        return Remembering(self.memory, mode, rules(self.memory, 1)[0], **options)
 
     def run(self, layer: Remembering):
         """Outputs of all tokens (1, heads, tokens, dim)."""
@@ -73,7 +81,7 @@ class Scenario:
         oracle = Oracle(
             memory.strength, memory.time_step, memory.reinforcement, memory.recall_threshold,
             memory.threshold if memory.budget is None else 0.0, memory.budget,
-            memory.sinks, memory.recent,
+            memory.sinks, memory.recent, self.window,
             target=soft.target.value if soft else None,
             floor=soft.floor if soft else 0.0,
             compounding=soft.compounding if soft else False,

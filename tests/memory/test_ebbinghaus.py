@@ -29,13 +29,13 @@ from memollm.memory.threshold import Threshold, per_layer
         ({"threshold": []}, r"threshold=\[\] is not allowed"),
         ({"threshold": [0.1, 1.0]}, r"threshold=\[0.1, 1.0\] is not allowed"),
         ({"threshold": {"first": 0.1}}, "threshold={'first': 0.1} is not allowed"),
-        ({"threshold": "auto"}, "threshold=auto needs memory.budget"),
-        ({"budget": 0.5}, "memory.budget=0.5 needs threshold=auto"),
-        ({"threshold": "auto", "budget": 1.5}, "memory.budget=1.5 is not allowed"),
-        ({"threshold": "auto", "budget": 10}, "at least the 20 protected tokens"),
+        ({"threshold": "auto"}, "threshold=auto needs a budget"),
+        ({"threshold": 0.1, "budget": 0.5}, "budget=0.5 and threshold=0.1 exclude each other"),
+        ({"budget": 1.5}, "budget=1.5 is not allowed, it must be a share"),
+        ({"budget": 10}, "budget=10 is not allowed, it must be at least the 20 protected tokens"),
         (
             {"threshold": "auto", "budget": 0.5, "aggregation": Aggregation.vote},
-            "votes need a number",
+            "vote is not allowed with a budget by rank",
         ),
     ],
 )

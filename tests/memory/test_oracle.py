@@ -7,6 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from memollm.hf.remembering import EVICT_AFTER, EVICT_SHARE
 from memollm.memory.aggregation import Council
 from memollm.memory.ebbinghaus import Aggregation, Memory
 from memollm.memory.oracle import Oracle
@@ -40,7 +41,8 @@ def test_masking_equals_evicting_in_single_precision(scenario):
     evict, mask = (scenario.layer(SparseAttention(storage)) for storage in Storage)
     torch.testing.assert_close(scenario.run(evict), scenario.run(mask), rtol=0, atol=SINGLE)
     assert kept_positions(evict) == kept_positions(mask)
-    assert evict.slab.length == len(kept_positions(evict))
+    hidden = evict.slab.length - len(kept_positions(evict))
+    assert 0 <= hidden <= min(EVICT_AFTER, 1 + evict.slab.length * EVICT_SHARE)
 
 
 @pytest.mark.parametrize("mode", MODES, ids=str)
@@ -178,9 +180,9 @@ def test_idling_never_delays_a_death(monkeypatch):
     scenario.run(lazy)
     settle = Remembering._settle
 
-    def always(self, active):
+    def always(self, active, count):
         self._idle_until = 0
-        settle(self, active)
+        settle(self, active, count)
 
     monkeypatch.setattr(Remembering, "_settle", always)
     eager = scenario.layer(SparseAttention())
@@ -196,4 +198,4 @@ def test_budget_ties_fall_on_the_oldest():
     layer = scenario.layer(SparseAttention())
     scenario.run(layer)
     assert kept_positions(layer) == list(range(20, 40))
-    assert layer.threshold == Threshold(budget=20)
+    assert layer.rule.threshold == Threshold(budget=20)

@@ -19,6 +19,10 @@ Values = Float[Tensor, "batch kv_heads pairs value_dim"]
 Output = Float[Tensor, "batch heads queries value_dim"]
 Weights = Float[Tensor, "batch heads queries pairs"]
 
+# Pairs beyond which a batched product in half precision costs more than one product per head: on a
+# CPU it copies a slab's slice first. Of the transposed keys the copy is slow, of the values not.
+COPIED_KEYS, COPIED_VALUES = 512, 8192
+
 
 def attend(queries: Queries, keys: Keys, values: Values, view: View) -> tuple[Output, Weights]:
     """Attention of a block of queries over all ``pairs``, and its weights.
@@ -30,52 +34,65 @@ def attend(queries: Queries, keys: Keys, values: Values, view: View) -> tuple[Ou
     """
     batch, heads, count, dim = queries.shape
     kv_heads, pairs = keys.shape[1], keys.shape[2]
-    grouped = (queries * view.scaling).reshape(batch, kv_heads, -1, dim)
-    scores = _per_head(grouped, keys.transpose(2, 3)).view(batch, heads, count, pairs)
+    grouped = (queries * view.scaling).reshape(batch * kv_heads, -1, dim)
+    scores = _product(grouped, keys.flatten(0, 1).transpose(1, 2), COPIED_KEYS)
+    if not view.plain or count > 1:
+        scores = _adjusted(scores.view(batch, heads, count, pairs), view)
+    weights = _softmax(scores, view.sink_logits).view(batch, heads, count, pairs)
+    seen = weights
+    if view.value_scale is not None:
+        seen = weights * view.value_scale[:, None, None].to(weights.dtype)
+    mixed = seen.to(values.dtype).view(batch * kv_heads, -1, pairs)
+    out = _product(mixed, values.flatten(0, 1), COPIED_VALUES)
+    return out.view(batch, heads, count, -1), weights
+
+
+def _adjusted(scores: Weights, view: View) -> Weights:
+    """Scores scaled, capped, biased and masked; but for scales, in the precision of the softmax."""
     if view.key_scale is not None:
         scores *= view.key_scale[:, None, None].to(scores.dtype)
-    wide = scores if scores.dtype == torch.float64 else scores.float()
+    if not view.plain and scores.dtype != torch.float64:
+        scores = scores.float()
     if view.softcap is not None:
-        wide = torch.tanh(wide / view.softcap) * view.softcap
+        scores = torch.tanh(scores / view.softcap) * view.softcap
     if view.bias is not None:
-        wide += view.bias[:, None, None].to(wide.dtype)
+        scores += view.bias[:, None, None].to(scores.dtype)
     if view.allowed is not None:
-        wide = wide.masked_fill_(~view.allowed, -torch.inf)
+        scores = scores.masked_fill_(~view.allowed, -torch.inf)
     if view.hidden is not None:
-        wide = wide.masked_fill_(view.hidden[:, None, None], -torch.inf)
+        scores = scores.masked_fill_(view.hidden[:, None, None], -torch.inf)
+    count = scores.shape[2]
     if view.causal_tail and count > 1:
-        future = torch.ones(count, count, dtype=torch.bool, device=queries.device).triu_(1)
-        wide[..., pairs - count :].masked_fill_(future, -torch.inf)
-    weights = _softmax(wide, view.sink_logits)
-    seen = (
-        weights
-        if view.value_scale is None
-        else weights * view.value_scale[:, None, None].to(weights.dtype)
-    )
-    mixed = seen.to(values.dtype).view(batch, kv_heads, -1, pairs)
-    return _per_head(mixed, values).view(batch, heads, count, -1), weights
+        future = torch.ones(count, count, dtype=torch.bool, device=scores.device).triu_(1)
+        scores[..., -count:].masked_fill_(future, -torch.inf)
+    return scores
 
 
-def _softmax(scores: Weights, sink_logits: Float[Tensor, " heads"] | None) -> Weights:
-    if sink_logits is None:
+def _softmax(
+    scores: Float[Tensor, "*rows pairs"], sink_logits: Float[Tensor, " heads"] | None
+) -> Float[Tensor, "*rows pairs"]:
+    """In float32 at least."""
+    if sink_logits is not None:
+        # A learned logit per head that takes part in the sum and is attended to by nobody
+        # (gpt-oss).
+        sinks = sink_logits.to(scores.dtype).view(1, -1, 1, 1).expand(*scores.shape[:3], 1)
+        return _softmax(torch.cat([scores, sinks], dim=-1), None)[..., :-1].contiguous()
+    if scores.dtype in (torch.float32, torch.float64):
         return torch.softmax(scores, dim=-1)
-    # A learned logit per head that takes part in the sum and is attended to by nobody (gpt-oss).
-    sinks = sink_logits.to(scores.dtype).view(1, -1, 1, 1).expand(*scores.shape[:3], 1)
-    return torch.softmax(torch.cat([scores, sinks], dim=-1), dim=-1)[..., :-1].contiguous()
+    return torch.softmax(scores, dim=-1, dtype=torch.float32)
 
 
-def _per_head(
-    left: Float[Tensor, "batch kv_heads rows inner"],
-    right: Float[Tensor, "batch kv_heads inner columns"],
-) -> Float[Tensor, "batch kv_heads rows columns"]:
-    if left.device.type != "cpu":
-        return left @ right
-    # A batched product of a slab's slice copies the slice first (in bfloat16 at two to three
-    # times the cost of the product); plain matrix products read it in place.
-    batch, kv_heads, rows, _ = left.shape
-    out = left.new_empty(batch, kv_heads, rows, right.shape[-1])
-    products = (tensor.flatten(0, 1).unbind(0) for tensor in (left, right, out))
-    for factor, other, product in zip(*products, strict=True):
+def _product(
+    left: Float[Tensor, "heads rows inner"],
+    right: Float[Tensor, "heads inner columns"],
+    copied: int,
+) -> Float[Tensor, "heads rows columns"]:
+    """A product for each head of each row; from ``copied`` pairs on, in half precision, alone."""
+    pairs = max(right.shape[1:])
+    if left.device.type != "cpu" or left.element_size() > 2 or pairs <= copied:
+        return torch.bmm(left, right)
+    out = left.new_empty(left.shape[0], left.shape[1], right.shape[2])
+    for factor, other, product in zip(left.unbind(0), right.unbind(0), out.unbind(0), strict=True):
         torch.mm(factor, other, out=product)
     return out
 

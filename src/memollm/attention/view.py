@@ -29,3 +29,11 @@ class View:
         | None
     ) = None  # who sees whom, in full
     causal_tail: bool = False  # the last pairs are the queries' own
+
+    @property
+    def plain(self) -> bool:
+        """Whether logits reach the softmax as they are, but for the causal tail."""
+        changes = (
+            self.softcap, self.sink_logits, self.key_scale, self.bias, self.hidden, self.allowed,
+        )  # fmt: skip
+        return all(change is None for change in changes)

@@ -29,9 +29,11 @@ class Slab:
     tensor([[0, 3, 2]])
     """
 
-    def __init__(self) -> None:
+    def __init__(self, constant: Mapping[str, tuple[float | bool, torch.dtype]] | None = None):
+        """``constant`` tensors (batch, slots) hold one value in every slot that is appended."""
         self.length = 0  # slots in use, in the fullest row
         self.capacity = 0
+        self._constant = dict(constant or {})  # slots that are not in use hold it already
         self._tensors: dict[str, Tensor] = {}
         self._views: dict[str, Tensor] = {}  # of the slots in use, made when first asked for
 
@@ -48,34 +50,18 @@ class Slab:
         view = self[name]
         return view if length == self.length else view.narrow(_axis(view), 0, length)
 
-    def append(
-        self, constant: Mapping[str, tuple[float | bool, torch.dtype]] | None = None, **new: Tensor
-    ) -> None:
-        """Add slots at the end; every call names the same tensors.
-
-        Args:
-            constant: tensors (batch, slots) whose new slots all hold one value.
-            new: the new slots of every other tensor.
-        """
-        constant = constant or {}
-        first = next(iter(new.values()))
-        count = first.shape[_axis(first)]
+    def append(self, **new: Tensor) -> None:
+        """Add slots at the end; every call names every tensor that is not constant."""
         if not self._tensors:
-            self._tensors = {
-                name: tensor.narrow(_axis(tensor), 0, 0).clone() for name, tensor in new.items()
-            } | {
-                name: first.new_empty(first.shape[0], 0, dtype=dtype)
-                for name, (_, dtype) in constant.items()
-            }
-        assert {*new, *constant} == self._tensors.keys()
-        if self.length + count > self.capacity:
-            self._resize(self.length + count)
+            self._begin(new)
+        assert len(new) + len(self._constant) == len(self._tensors)
+        first = next(iter(new.values()))
+        begin, count = self.length, first.shape[_axis(first)]
+        if begin + count > self.capacity:
+            self._resize(begin + count)
         for name, tensor in new.items():
-            axis = _axis(tensor)
-            self._tensors[name].narrow(axis, self.length, count).copy_(tensor)
-        for name, (value, _) in constant.items():
-            self._tensors[name].narrow(1, self.length, count).fill_(value)
-        self.length += count
+            self._tensors[name].narrow(_axis(tensor), begin, count).copy_(tensor)
+        self.length = begin + count
         self._views.clear()
 
     def keep(self, keep: Bool[Tensor, "batch length"]) -> None:
@@ -89,13 +75,14 @@ class Slab:
             if holes.numel():
                 movers = keep[row, count:].nonzero().squeeze(1) + count
                 self._move(row, movers, holes)
-        self.length = max(counts, default=0)
-        self._views.clear()
+        self.truncate(max(counts, default=0))
         if self.length < SHRINK * self.capacity:
             self._resize(self.length)
 
     def truncate(self, length: int) -> None:
         """Forget the slots that were appended last."""
+        for name, (value, _) in self._constant.items():
+            self._tensors[name].narrow(1, length, self.length - length).fill_(value)
         self.length = length
         self._views.clear()
 
@@ -111,6 +98,13 @@ class Slab:
             self[name].numel() * self[name].element_size() for name in names or self._tensors
         )
 
+    def _begin(self, new: Mapping[str, Tensor]) -> None:
+        first = next(iter(new.values()))
+        for name, tensor in new.items():
+            self._tensors[name] = tensor.narrow(_axis(tensor), 0, 0).clone()
+        for name, (_, dtype) in self._constant.items():
+            self._tensors[name] = first.new_empty(first.shape[0], 0, dtype=dtype)
+
     def _move(self, row: int, source: Int[Tensor, " moved"], target: Int[Tensor, " moved"]) -> None:
         for tensor in self._tensors.values():
             slots = tensor[row].transpose(0, _axis(tensor) - 1)
@@ -122,7 +116,10 @@ class Slab:
             axis = _axis(tensor)
             shape = list(tensor.shape)
             shape[axis] = self.capacity
-            larger = tensor.new_empty(shape)
+            if name in self._constant:
+                larger = tensor.new_full(shape, self._constant[name][0])
+            else:
+                larger = tensor.new_empty(shape)
             held = min(self.length, self.capacity)
             larger.narrow(axis, 0, held).copy_(tensor.narrow(axis, 0, held))
             self._tensors[name] = larger

@@ -27,6 +27,8 @@ from memollm.hf import attention
 from memollm.hf.families import UnsupportedModelError, memory_layers
 from memollm.hf.layer import MemoryLayer
 from memollm.hf.remembering import Remembering
+from memollm.hf.rules import rules
+from memollm.hf.slab_layer import SlabLayer
 from memollm.memory.aggregation import Council
 from memollm.memory.ebbinghaus import Aggregation, Memory
 from memollm.modes.base import Mode
@@ -56,6 +58,7 @@ def attach(
 
     Raises:
         UnsupportedModelError: if the model cannot honour a memory.
+        ValueError: if the mode cannot.
         RuntimeError: if it has one already.
     """
     mode = SparseAttention() if mode is None else mode
@@ -67,7 +70,9 @@ def attach(
     if not mode.has_memory:
         yield None
         return
-    attachment = Attachment(model, Memory() if memory is None else memory, mode, ledger)
+    memory = Memory() if memory is None else memory
+    mode.check(memory)
+    attachment = Attachment(model, memory, mode, ledger)
     before = model.config._attn_implementation
     chunk = model.generation_config.prefill_chunk_size if model.generation_config else None
     own_generate = model.__dict__.get("generate")  # somebody else's
@@ -103,7 +108,7 @@ class Attachment:
     def __init__(self, model: PreTrainedModel, memory: Memory, mode: Mode, ledger: bool) -> None:
         self.memory, self.mode, self.ledger = memory, mode, ledger
         self.layers = memory_layers(type(model), model.config, memory)
-        self._thresholds = memory.thresholds(len(self.layers))
+        self._rules = rules(memory, len(self.layers))
         self._config = model.config.get_text_config(decoder=True)
         self._generation_config = model.generation_config
         self._signature = inspect.signature(model.forward)
@@ -204,7 +209,7 @@ class Attachment:
         return [layer for layer in getattr(cache, "layers", ()) if isinstance(layer, MemoryLayer)]
 
     def _convert(self, cache: Cache) -> None:
-        """Put memory layers in place of a fresh cache's plain ones."""
+        """Put memory layers in place of a fresh cache's plain ones, and slabs under the rest."""
         if not isinstance(cache, DynamicCache) or cache.offloading:
             raise ValueError(
                 f"a memory needs a DynamicCache that is not offloaded, but past_key_values is a "
@@ -221,7 +226,7 @@ class Attachment:
         council = None
         if self.memory.aggregation == Aggregation.vote:
             council = Council(self.memory.share)
-        for index, threshold in zip(self.layers, self._thresholds, strict=True):
+        for number, (index, rule) in enumerate(zip(self.layers, self._rules, strict=True)):
             plain = cache.layers[index]
             if type(plain) is not DynamicLayer:
                 raise ValueError(
@@ -229,10 +234,13 @@ class Attachment:
                     "DynamicLayer"
                 )
             notes = Ledger() if self.ledger else None
-            remembering = Remembering(self.memory, self.mode, threshold, council, notes)
+            remembering = Remembering(self.memory, self.mode, rule, number, council, notes)
             if council is not None:
                 council.members.append(remembering)
             cache.layers[index] = MemoryLayer(remembering)
+        for index, plain in enumerate(cache.layers):
+            if type(plain) is DynamicLayer:
+                cache.layers[index] = SlabLayer()
 
 
 def _refuse(call: dict[str, Any]) -> None:

@@ -12,6 +12,7 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
 from memollm.attention.kernel import attend
+from memollm.attention.plain import attend_plainly, is_quicker
 from memollm.attention.view import View
 from memollm.hf.families import UnsupportedModelError
 from memollm.hf.layer import TAG, MemoryLayer
@@ -59,6 +60,10 @@ def memory_attention(
     )
     if layer is None:
         if softcap is None and s_aux is None and not wants_weights:
+            given = kwargs.get("is_causal")
+            if is_quicker(query) and _is_causal(module, query, key, attention_mask, given):
+                out = attend_plainly(query, key, value, view.scaling)
+                return out.transpose(1, 2).contiguous(), None
             return sdpa_attention_forward(
                 module, query, key, value, attention_mask, dropout, scaling, **kwargs
             )
@@ -74,6 +79,16 @@ def memory_attention(
         query, key, value, view, layer.valid, layer.candidates, wants_weights
     )
     return out.transpose(1, 2).contiguous(), weights
+
+
+def _is_causal(
+    module: torch.nn.Module, query: Tensor, key: Tensor, mask: Tensor | None, given: bool | None
+) -> bool:
+    """Whether each query sees the pairs up to its own, and nothing else is asked for."""
+    if mask is not None or given is not None:
+        return False
+    count = query.shape[2]
+    return count == 1 or (getattr(module, "is_causal", True) and count == key.shape[2])
 
 
 def _masked(view: View, mask: Tensor | None, query: Tensor) -> View:

@@ -9,6 +9,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from memollm.hf.remembering import Remembering
+from memollm.memory.ebbinghaus_rule import EbbinghausRule
 
 
 @dataclass(frozen=True)
@@ -16,7 +17,8 @@ class TokenStates:
     """The memory of one layer and row, token by token, forgotten ones included.
 
     What is forgotten shows the retention that it had when it was forgotten; without a ledger
-    (see ``attach``) nothing but its being forgotten is known, and the rest is nan or -1.
+    (see ``attach``) nothing but its being forgotten is known, and the rest is nan or -1. So it is
+    under a rule that knows no retention.
     """
 
     retention: Float[Tensor, " tokens"]
@@ -33,12 +35,14 @@ def token_states(layer: Remembering, row: int = 0) -> TokenStates:
     recalled = torch.full((tokens,), tokens, dtype=torch.long)
     died = torch.full((tokens,), -1)
     kept = torch.zeros(tokens, dtype=torch.bool)
+    fades = isinstance(layer.rule, EbbinghausRule)
     notes = layer.ledger
-    if notes is not None and notes.strength.numel():
-        noted = min(tokens, notes.strength.shape[1])
+    if notes is not None and notes.forgotten_at.numel():
+        noted = min(tokens, notes.forgotten_at.shape[1])
         was = (notes.forgotten_at[row, :noted] >= 0).nonzero().squeeze(1)
-        strength[was] = notes.strength[row, was]
-        recalled[was] = notes.recalled[row, was]
+        if fades:
+            strength[was] = notes.state["strength"][row, was].float()
+            recalled[was] = notes.state["recalled"][row, was].long()
         died[was] = notes.forgotten_at[row, was]
     slab = layer.slab
     present = (slab["position"][row] >= 0).cpu()
@@ -46,8 +50,9 @@ def token_states(layer: Remembering, row: int = 0) -> TokenStates:
     hidden = slab["hidden"][row].cpu()[present]
     faded = slab["forgotten"][row].cpu()[present]
     alive = position[~faded]
-    strength[position] = slab["strength"][row].float().cpu()[present]
-    recalled[position] = slab["recalled"][row].long().cpu()[present]
+    if fades:
+        strength[position] = slab["strength"][row].float().cpu()[present]
+        recalled[position] = slab["recalled"][row].long().cpu()[present]
     kept[position[~hidden]] = True
     died[alive] = -1
     now = torch.where(died >= 0, died, tokens - 1)

@@ -11,6 +11,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase, StoppingCrite
 from transformers import set_seed as seed_everything
 
 from memollm.hf.attachment import Attachment, attach
+from memollm.hf.calibration import calibrated
 from memollm.hf.inspection import TokenStates, token_states
 from memollm.hf.models import HubModel, ReferenceModel
 from memollm.memory.ebbinghaus import Memory
@@ -61,7 +62,7 @@ class EbbinghausLLM:
             if device:
                 self.model.to(torch.device(device))  # pyright: ignore[reportArgumentType]
             self.tokenizer = tokenizer
-        self.memory = Memory() if memory is None else memory
+        self.memory = calibrated(self.model, self.tokenizer, Memory() if memory is None else memory)
 
     def generate(
         self,

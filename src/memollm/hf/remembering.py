@@ -1,13 +1,13 @@
-"""A layer that remembers: one attention layer's cache under one memory and one mode.
+"""A layer that remembers: one attention layer's cache under one rule and one mode.
 
-It owns the slab of one layer, attends to it, rehearses what was attended to and forgets. It knows
-tensors only: how a Hugging Face model calls it is ``layer.py``'s affair.
+It owns the slab of one layer, attends to it, shows its rule what was attended to and forgets whom
+the rule names. It knows tensors only: how a Hugging Face model calls it is ``layer.py``'s affair.
 
 The order of things, for every chunk of queries (a prompt's chunks, a decoded token):
 
-    append   the chunk's pairs, with full strength and a clock at 0
-    attend   in blocks of queries; each query rehearses the pairs before its own
-    settle   ages, retention, the forgotten set; what the mode makes of them; eviction
+    append   the chunk's pairs
+    attend   in blocks of queries, which the rule observes
+    settle   the rule's verdict; what the mode makes of it; eviction
 
 Positions are counted per row and without pads, so that a left-padded row goes through the same
 chunks, ages and sinks as it does alone.
@@ -15,7 +15,6 @@ chunks, ages and sinks as it does alone.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 
 import torch
@@ -23,20 +22,26 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from memollm.attention.kernel import attend, head_mean
+from memollm.attention.plain import attend_plainly
 from memollm.attention.view import View
 from memollm.cache.ledger import Ledger
 from memollm.cache.packing import pack, packing, unpack
 from memollm.cache.slab import Slab
-from memollm.memory.aggregation import Council
+from memollm.hf.chunks import blocks, chunks
+from memollm.hf.columns import Block, by_column
+from memollm.memory.aggregation import Council, require_votable
 from memollm.memory.ebbinghaus import Memory
-from memollm.memory.forgetting import faded, over_budget, protected
-from memollm.memory.rehearsal import rehearse
-from memollm.memory.threshold import Threshold
+from memollm.memory.forgetting import protected
+from memollm.memory.prefill import observing
+from memollm.memory.rule import FadingRule, Rule
+from memollm.memory.tokens import Tokens
 from memollm.modes.base import Mode, Treatment
 
-QUERY_BLOCK = 64  # queries whose scores are held at a time; see attention.kernel
-STATE = ("position", "strength", "recalled", "forgotten", "hidden")  # slab tensors but K and V
+STATE = ("position", "forgotten", "hidden")  # slab tensors but K, V and the rule's columns
 FREE = -1  # position of a slot that holds no token
+# While decoding, the dead are hidden and evicted together: after so many tokens, or once so many
+# are dead or this share of the slots.
+EVICT_AFTER, EVICT_SHARE = 16, 1 / 16
 
 
 @dataclass(frozen=True)
@@ -56,20 +61,29 @@ class Remembering:
         self,
         memory: Memory,
         mode: Mode,
-        threshold: Threshold,
+        rule: Rule,
+        layer: int = 0,
         council: Council | None = None,
         ledger: Ledger | None = None,
     ) -> None:
-        self.memory, self.mode, self.threshold = memory, mode, threshold
+        """``layer`` is the index among the memory layers."""
+        if mode.graded and not isinstance(rule, FadingRule):
+            raise ValueError(
+                f"mode={type(mode).__name__} attenuates tokens by their retention, and "
+                f"{type(rule).__name__} knows none: choose another mode or another policy"
+            )
+        self.memory, self.mode, self.rule, self.layer = memory, mode, rule, layer
         self.council, self.ledger = council, ledger
         self.slab = Slab()
         self.columns = 0  # tokens seen, pads and all: what positions of the model count
-        self.seen = torch.zeros(0, dtype=torch.int32)  # tokens seen per row, without pads
         self.recording = False  # whether tokens may be taken back
+        self.seen = torch.zeros(0, dtype=torch.int32)  # tokens seen per row, without pads
         self._padded: list[tuple[int, Tensor]] = []  # first column and validity of padded passes
         self._checkpoints: list[Checkpoint] = []
-        self._idle_until = 0.0  # columns before which nothing can have faded
+        self._idle_until = 0.0  # columns before which nobody can die
         self._hides = False  # whether any slot is hidden
+        self._dead = 0  # tokens that are hidden and not evicted, in the row that has most
+        self._evict_at = 0  # columns at which they are evicted
         probe = mode.treat(torch.ones(1, 1), torch.zeros(1, 1, dtype=torch.bool))
         self._attenuates = [
             name
@@ -101,23 +115,19 @@ class Remembering:
             weights: whether to return attention weights (batch, heads, queries, columns), 0 where
                 a token was forgotten.
         """
-        batch, _, count, _ = queries.shape
-        if not len(self.seen):
-            self.seen = torch.zeros(batch, dtype=torch.int32, device=keys.device)
+        count = queries.shape[2]
+        if count == 1 and valid is None and not (weights or self.recording or self._checkpoints):
+            return self._decode(queries, keys, values, view), None
         if self._checkpoints:
             self._checkpoints = []
-            self._evict()  # what died among tokens that have been accepted since
+            self.evict()  # what died among tokens that have been accepted since
         if self.recording and self.columns and count == candidates + 1:
             self._checkpoints.append(self._checkpoint())
+        padded = valid is not None and not bool(valid.all())
+        if self.council is not None:
+            require_votable(self.memory.prefill_chunk, count, candidates, padded)
         order = None
-        if valid is not None and not bool(valid.all()):
-            if self.council is not None and count >= self.memory.prefill_chunk > 1:
-                raise ValueError(
-                    "memory.aggregation=vote is not supported for a padded batch whose prompt "
-                    f"fills a chunk ({count} tokens, prefill_chunk={self.memory.prefill_chunk}): "
-                    "its rows would vote at other tokens than they do alone. Use batches of one "
-                    "length, a longer chunk, or memory.aggregation=layer"
-                )
+        if valid is not None and padded:
             order = packing(valid)
             self._padded.append((self.columns, valid))
             queries, keys, values = (pack(tensor, order) for tensor in (queries, keys, values))
@@ -125,40 +135,57 @@ class Remembering:
         else:
             valid = None
         outs: list[Tensor] = []
-        shown: list[tuple[Tensor, Tensor]] | None = [] if weights else None
-        for start, stop in self._chunks(count, candidates):
+        shown: list[Block] | None = [] if weights else None
+        for start, stop in chunks(count, candidates, self.memory.prefill_chunk):
             part = None if valid is None else valid[:, start:stop]
-            self._append(keys[:, :, start:stop], values[:, :, start:stop], part)
-            self._attend(queries[:, :, start:stop], view, part, outs, shown)
-            self._settle(None if part is None else part.any(dim=1))
+            chunk = keys[:, :, start:stop], values[:, :, start:stop]
+            position = self.append(*chunk, part)
+            self._attend(queries[:, :, start:stop], position, view, part, outs, shown)
+            self._settle(None if part is None else part.any(dim=1), stop - start)
             if self.recording and stop >= count - candidates:
                 self._checkpoints.append(self._checkpoint())
         out = outs[0] if len(outs) == 1 else torch.cat(outs, dim=2)
-        seen_by = None if shown is None else self._by_column(shown)
+        seen_by = None if shown is None else by_column(shown, self._padded, self.columns)
         if order is not None and valid is not None:
             out = unpack(out, order, valid)
             seen_by = None if seen_by is None else unpack(seen_by, order, valid)
-            self._evict()
+            self.evict()
         return out, seen_by
 
-    def _chunks(self, count: int, candidates: int) -> list[tuple[int, int]]:
-        size, prompt = self.memory.prefill_chunk, count - candidates
-        if self.council is not None and (prompt > size or candidates):
-            raise ValueError(
-                "memory.aggregation=vote decides across layers, so that one forward pass can "
-                "hold one "
-                f"chunk only: {count} tokens were passed, memory.prefill_chunk={size}. Pass "
-                "the prompt "
-                "in chunks (generate(..., prefill_chunk_size=...)) or use memory.aggregation=layer"
-            )
-        starts = [*range(0, prompt, size), *range(prompt, count)]
-        return list(zip(starts, [*starts[1:], count], strict=True))
+    def _decode(self, queries: Tensor, keys: Tensor, values: Tensor, view: View) -> Tensor:
+        """One token in every row: what ``forward`` does, in the fewest steps."""
+        position, slab = self.append(keys, values), self.slab
+        if self._hides or self._attenuates:
+            view = self._view(view, slab.length)
+        out, weights = attend(queries, slab["keys"], slab["values"], view)
+        if self.rule.observes:
+            state = {name: slab[name] for name in self.rule.columns}
+            self.rule.observe(state, head_mean(weights), position, self.seen)
+        self._settle(None, 1)
+        return out
 
-    def _append(
-        self, keys: Tensor, values: Tensor, valid: Bool[Tensor, "batch queries"] | None
-    ) -> None:
+    def _view(self, view: View, pairs: int) -> View:
+        """How the last of the first ``pairs`` slots see the others."""
+        names = [*self._attenuates, *(["hidden"] if self._hides else [])]
+        own = {name: self.slab.head(name, pairs) for name in names}
+        return replace(view, causal_tail=True, **own)
+
+    def append(
+        self,
+        keys: Float[Tensor, "batch kv_heads new dim"],
+        values: Float[Tensor, "batch kv_heads new value_dim"],
+        valid: Bool[Tensor, "batch new"] | None = None,
+    ) -> Int[Tensor, "batch new"]:
+        """Store the pairs of new tokens; ``valid`` is False on pads, which come last.
+
+        Returns:
+            Their positions, -1 for pads.
+        """
         count = keys.shape[2]
-        position = self.seen[:, None]
+        if not self.columns:
+            self.slab = Slab(self._constant(keys.dtype))
+            self.seen = torch.zeros(len(keys), dtype=torch.int32, device=keys.device)
+        position = self.seen.unsqueeze(1)
         if count > 1:
             position = position + torch.arange(count, device=keys.device, dtype=torch.int32)
         if valid is not None:
@@ -167,109 +194,122 @@ class Remembering:
             self.seen = self.seen + valid.sum(dim=1, dtype=torch.int32)
         else:
             self.seen = self.seen + count
-        precise = torch.float64 if keys.dtype == torch.float64 else torch.float32
-        constant: dict[str, tuple[float | bool, torch.dtype]] = {
-            "strength": (self.memory.strength, precise),
-            "forgotten": (False, torch.bool),
-            "hidden": (False, torch.bool),
-        }
-        for name in self._attenuates:
-            constant[name] = (0.0 if name == "bias" else 1.0, precise)
-        self.slab.append(constant, keys=keys, values=values, position=position, recalled=position)
+        counting = {name: position for name, it in self.rule.columns.items() if it is None}
+        self.slab.append(keys=keys, values=values, position=position, **counting)
         if valid is not None:
             self.slab["hidden"][:, -count:] = ~valid
         self.columns += count
+        return position
+
+    def _constant(self, dtype: torch.dtype) -> dict[str, tuple[float | bool, torch.dtype]]:
+        """What every new slot holds, whatever token it is for."""
+        precise = torch.float64 if dtype == torch.float64 else torch.float32
+        columns = {name: it for name, it in self.rule.columns.items() if it is not None}
+        scales = {name: 0.0 if name == "bias" else 1.0 for name in self._attenuates}
+        return {
+            "forgotten": (False, torch.bool),
+            "hidden": (False, torch.bool),
+            **{name: (value, precise) for name, value in (columns | scales).items()},
+        }
 
     def _attend(
         self,
         queries: Tensor,
+        position: Int[Tensor, "batch queries"],
         view: View,
         valid: Bool[Tensor, "batch queries"] | None,
         outs: list[Tensor],
-        shown: list[tuple[Tensor, Tensor]] | None,
+        shown: list[Block] | None,
     ) -> None:
-        """Add to ``outs`` block by block; rehearse, in the slab, what each query attended to."""
-        slab, memory = self.slab, self.memory
+        """Add to ``outs`` block by block; let the rule observe what each query attended to."""
+        slab, rule = self.slab, self.rule
         count = queries.shape[2]
-        first = slab.length - count  # slot of the chunk's first pair
-        rehearses = bool(memory.reinforcement) or memory.recall_threshold is not None
-        for start in range(0, count, QUERY_BLOCK):
-            stop = min(start + QUERY_BLOCK, count)
-            pairs = first + stop
-            names = [*self._attenuates, *(["hidden"] if self._hides else [])]
-            block_view = replace(
-                view, causal_tail=True, **{name: slab.head(name, pairs) for name in names}
-            )
-            keys, values = slab.head("keys", pairs), slab.head("values", pairs)
-            block, weights = attend(queries[:, :, start:stop], keys, values, block_view)
+        older = slab.length - count  # slots before the chunk's first pair
+        silent, watched = observing(self.memory.prefill_reinforcement, count, valid)
+        silent, begin = silent if rule.observes else count, 0
+        changed = self._hides or self._attenuates or not view.plain or shown is not None
+        if silent and not changed:
+            known = slab.head("keys", older + silent), slab.head("values", older + silent)
+            outs.append(attend_plainly(queries[:, :, :silent], *known, view.scaling))
+            begin = silent
+        for start, stop in blocks(begin, silent, count, queries.shape[1] * slab.length):
+            pairs = older + stop
+            known = slab.head("keys", pairs), slab.head("values", pairs)
+            block, weights = attend(queries[:, :, start:stop], *known, self._view(view, pairs))
             outs.append(block)
             if shown is not None:
                 shown.append((weights, slab.head("position", pairs).clone()))
-            if not rehearses:
+            if start < silent:
                 continue
             attention = head_mean(weights)
-            attention.diagonal(offset=first + start, dim1=1, dim2=2).zero_()
-            if valid is not None:
-                attention = torch.where(valid[:, start:stop, None], attention, 0.0)
-            rehearse(
-                slab.head("strength", pairs), slab.head("recalled", pairs), attention,
-                slab["position"][:, first + start : pairs],
-                memory.reinforcement, memory.recall_threshold,
-            )  # fmt: skip
+            if watched is not None:
+                attention = torch.where(watched[:, start:stop, None], attention, 0.0)
+            state = {name: slab.head(name, pairs) for name in rule.columns}
+            rule.observe(state, attention, position[:, start:stop], self.seen)
 
     # --- forgetting ----------------------------------------------------------------------------
 
-    def _settle(self, active: Bool[Tensor, " batch"] | None) -> None:
-        """Apply retention at a chunk's end.
+    def _settle(self, active: Bool[Tensor, " batch"] | None, count: int) -> None:
+        """Let the rule decide after a chunk of ``count`` queries, and the mode act on it.
 
         Rows that are not ``active`` had no token in the chunk, so that nothing changes for them;
         only a treatment that compounds needs to be told.
         """
-        eager = self.mode.graded or self.threshold.budget is not None or self.council is not None
-        if not eager and self.columns < self._idle_until:
-            return
+        eager = self.mode.graded or self.council is not None
+        if eager or self.columns >= self._idle_until:
+            tokens = self._tokens()
+            dying = self.rule.dying(tokens)
+            if not eager:
+                left = replace(tokens, present=tokens.present & ~dying)
+                self._idle_until = self.columns + self.rule.idle(left)
+            if self.council is None:
+                self.forget(dying)
+            else:
+                self.council.vote(dying)
+            if self.mode.graded:
+                self._treat(active)
+        if self._dead and (count > 1 or self._must_evict()):
+            self.evict()
+
+    def _tokens(self) -> Tokens:
         slab, memory = self.slab, self.memory
-        position = slab["position"]
-        retention = self._retention()
-        spared = protected(position, self.seen, memory.sinks, memory.recent)
-        present = (position >= 0) & ~slab["forgotten"]
-        if self.threshold.budget is None:
-            assert self.threshold.value is not None
-            dying = faded(retention, self.threshold.value, spared) & present
-        else:
-            keep = torch.tensor(
-                [self.threshold.keep(seen) for seen in self.seen.tolist()], device=position.device
-            )
-            dying = over_budget(retention, position, present, spared, keep)
-        if self.council is None:
-            self.forget(dying)
-        else:
-            self.council.vote(dying)
-        if self.mode.graded:
-            self._treat(active)
-        elif not eager:
-            self._idle_until = self.columns + self._idle_steps()
+        position, seen = slab["position"], self.seen
+        return Tokens(
+            self.layer,
+            position,
+            seen,
+            (position >= 0) & ~slab["forgotten"],
+            protected(position, seen, memory.sinks, memory.recent),
+            slab["keys"],
+            {name: slab[name] for name in self.rule.columns},
+        )
 
     def forget(self, tokens: Bool[Tensor, "batch pairs"]) -> None:
-        """Forget ``tokens`` for good, and evict them if the mode does."""
-        if not bool(tokens.any()):
+        """Forget ``tokens`` for good: unseen from now on, and evicted soon if the mode does."""
+        dying = int(tokens.sum(dim=1).max())
+        if not dying:
             return
         slab = self.slab
         if self.ledger is not None:
-            self.ledger.note(
-                tokens, slab["position"], slab["strength"], slab["recalled"], self.seen
-            )
+            state = {name: slab[name] for name in self.rule.columns}
+            self.ledger.note(tokens, slab["position"], self.seen, state)
         slab["forgotten"].logical_or_(tokens)
         if not self.mode.graded:
             self._treat()
+        if not self._dead:
+            self._evict_at = self.columns + EVICT_AFTER
+        self._dead += dying
+        if self.council is not None:
+            self.evict()  # members' ballots are compared slot by slot
 
     def _treat(self, active: Bool[Tensor, " batch"] | None = None) -> None:
         """Ask the mode what becomes of the tokens, and see to it."""
-        slab, memory = self.slab, self.memory
-        retention = None
+        slab, retention = self.slab, None
         if self.mode.graded:
-            spared = protected(slab["position"], self.seen, memory.sinks, memory.recent)
-            retention = self._retention().masked_fill(spared, 1.0).to(slab["strength"].dtype)
+            assert isinstance(self.rule, FadingRule)
+            tokens = self._tokens()
+            retention = self.rule.retention(tokens).masked_fill(tokens.spared, 1.0)
+            retention = retention.to(slab[self._attenuates[0]].dtype)
         treatment: Treatment = self.mode.treat(retention, slab["forgotten"])
         for name in self._attenuates:
             new = getattr(treatment, name)
@@ -281,9 +321,12 @@ class Remembering:
         if treatment.keep is not None:
             slab["hidden"].copy_(~treatment.keep | (slab["position"] < 0))
             self._hides = True
-            self._evict()
 
-    def _evict(self) -> None:
+    def _must_evict(self) -> bool:
+        share = self._dead >= 1 + self.slab.length * EVICT_SHARE
+        return share or self._dead >= EVICT_AFTER or self.columns >= self._evict_at
+
+    def evict(self) -> None:
         """Free hidden slots; not those of tokens that died while others may be taken back."""
         if self._checkpoints or not (self.mode.evicts and self._hides):
             return
@@ -293,29 +336,7 @@ class Remembering:
         free = torch.arange(self.slab.length, device=counts.device) >= counts[:, None]
         self.slab["hidden"].copy_(free)
         self.slab["position"].masked_fill_(free, FREE)
-        self._hides = bool(free.any())
-
-    def _retention(self) -> Float[Tensor, "batch pairs"]:
-        """R of every slot, in float64: the threshold is one number, whatever the model's dtype."""
-        age = (self.seen[:, None] - 1 - self.slab["recalled"]).double() * self.memory.time_step
-        return self.memory.retention.retention(age, self.slab["strength"].double())
-
-    def _idle_steps(self) -> float:
-        """Tokens for which no token can fade: strengths only grow, clocks only restart.
-
-        One less than the exact bound, so that rounding here can never delay a death.
-        """
-        threshold, memory, slab = self.threshold.value, self.memory, self.slab
-        if not threshold:
-            return math.inf
-        life = memory.retention.lifetime(threshold) / memory.time_step
-        position = slab["position"]
-        death = slab["recalled"] + slab["strength"] * life
-        death = torch.maximum(death, (position + memory.recent).to(death.dtype))
-        mortal = (position >= memory.sinks) & ~slab["forgotten"]
-        left = torch.where(mortal, death - self.seen[:, None], torch.inf)
-        newborn = max(memory.strength * life, memory.recent)
-        return float(math.floor(min(float(left.min()), newborn)) - 1)
+        self._hides, self._dead = bool(free.any()), 0
 
     # --- taking back, rearranging, reading -----------------------------------------------------
 
@@ -327,14 +348,13 @@ class Remembering:
         """
         if count == 0:
             self._checkpoints = []
-            self._evict()
+            self.evict()
             return
         if count >= len(self._checkpoints):
             raise RuntimeError(
                 f"cannot take back {count} tokens: a memory can go back only over candidates "
-                "of the last "
-                f"forward pass ({max(len(self._checkpoints) - 1, 0)} here), since what it "
-                "forgot is gone"
+                f"of the last forward pass ({max(len(self._checkpoints) - 1, 0)} here), since "
+                "what it forgot is gone"
             )
         point = self._checkpoints[-1 - count]
         self.slab.truncate(point.length)
@@ -343,10 +363,10 @@ class Remembering:
         self.columns, self.seen = point.columns, point.seen
         self._checkpoints = []
         self._idle_until = 0.0
-        self._evict()
+        self.evict()
 
     def _checkpoint(self) -> Checkpoint:
-        names = (*STATE, *self._attenuates)
+        names = (*STATE, *self.rule.columns, *self._attenuates)
         state = {name: self.slab[name].clone() for name in names}
         return Checkpoint(self.slab.length, self.columns, self.seen, state)
 
@@ -362,7 +382,7 @@ class Remembering:
 
     def reset(self) -> None:
         """Empty the cache."""
-        self.__init__(self.memory, self.mode, self.threshold, self.council, self.ledger)
+        self.__init__(self.memory, self.mode, self.rule, self.layer, self.council, self.ledger)
 
     def kept_tokens(self) -> float:
         """Tokens that are still seen, mean over rows."""
@@ -373,17 +393,3 @@ class Remembering:
     def nbytes(self) -> int:
         """Bytes of keys, values and the memory's own state, of the slots in use."""
         return self.slab.nbytes()
-
-    def _by_column(self, shown: list[tuple[Tensor, Tensor]]) -> Float[Tensor, "b h q columns"]:
-        """Weights of each block, from slots to the model's columns, pads and all."""
-        real = torch.ones(len(self.seen), self.columns, dtype=torch.bool, device=self.seen.device)
-        for start, valid in self._padded:
-            real[:, start : start + valid.shape[1]] = valid[:, : self.columns - start]
-        columns = packing(real)  # of each position
-        parts = []
-        for weights, position in shown:
-            spread = weights.new_zeros(*weights.shape[:3], self.columns + 1)
-            column = columns.gather(1, position.clamp(min=0).long())
-            column = torch.where(position < 0, self.columns, column)
-            parts.append(spread.scatter_(3, column[:, None, None].expand_as(weights), weights))
-        return torch.cat(parts, dim=2)[..., :-1]

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import inspect
+import math
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
@@ -16,8 +18,14 @@ from transformers.cache_utils import Cache, DynamicCache
 
 from memollm.evaluation.base import MemoryUse, Session
 from memollm.hf.attachment import attach
+from memollm.hf.calibration import calibrated
+from memollm.hf.families import memory_layers
 from memollm.hf.layer import MemoryLayer
+from memollm.hf.probe import HFProbe
+from memollm.memory.certain import kept_for_certain
 from memollm.memory.ebbinghaus import Aggregation, Memory
+from memollm.memory.ebbinghaus_rule import EbbinghausRule
+from memollm.memory.rule import Rule
 from memollm.modes.base import Mode
 from memollm.modes.baseline import Baseline
 
@@ -33,6 +41,8 @@ class HFSubject:
         mode: Mode,
         name: str = "",
     ) -> None:
+        if mode.has_memory:
+            memory = calibrated(model, tokenizer, memory)
         self.model, self.tokenizer, self.memory, self.mode = model, tokenizer, memory, mode
         self.name = name or type(model).__name__
         self.prefill_chunk = memory.prefill_chunk
@@ -61,13 +71,29 @@ class HFSubject:
         tied = head is not None and head.weight is table
         return total if tied else total - table.numel() * table.element_size()
 
+    @property
+    def keeps_for_certain(self) -> float:
+        """Most tokens of a sequence that the memory leaves as they are; infinite without one."""
+        if not self.has_memory:
+            return math.inf
+        return kept_for_certain(self.memory, len(self.memory_layers), self.mode.graded)
+
+    @property
+    def memory_layers(self) -> list[int]:
+        """Indices of the layers that have the memory."""
+        if not self.has_memory:
+            return []
+        return memory_layers(type(self.model), self.model.config, self.memory)
+
     @contextmanager
-    def session(self, earlier: Session | None = None) -> Iterator[HFSession]:
+    def session(self, earlier: Session | None = None, ledger: bool = False) -> Iterator[HFSession]:
         """A fresh cache, or an ``earlier`` session's; the memory is attached while the block lasts.
 
-        A session may be left and entered again, so that several can take turns on one model.
+        A session may be left and entered again, so that several can take turns on one model. With
+        a ``ledger`` a fresh cache notes when it forgets what.
         """
-        with attach(self.model, self.memory, self.mode) as attachment, torch.no_grad():
+        attached = attach(self.model, self.memory, self.mode, ledger=ledger)
+        with attached as attachment, torch.no_grad():
             if earlier is not None:
                 assert isinstance(earlier, HFSession)
                 yield earlier
@@ -80,6 +106,10 @@ class HFSubject:
     def untouched(self) -> HFSubject:
         """The same model without memory."""
         return HFSubject(self.model, self.tokenizer, self.memory, Baseline(), self.name)
+
+    def probe(self) -> HFProbe:
+        """Its inside, for evaluations that look closer."""
+        return HFProbe(self)
 
 
 class HFSession:
@@ -121,9 +151,17 @@ class HFSession:
         out = self.model(input_ids=ids, past_key_values=self.cache, use_cache=True, **options)
         return out.logits[:, -1:] if last_only else out.logits
 
+    def fork(self) -> HFSession:
+        """A session that has seen the same; what either sees from here, the other does not."""
+        other = HFSession(self.model, copy.deepcopy(self.cache), self._chunk)
+        other._mask = self._mask
+        return other
+
     def memory_use(self) -> MemoryUse:
         """What the cache holds now, and what an ordinary one would hold."""
         kept, held, ordinary, seen = [], 0, 0, 0
+        shares: list[float] = []
+        thresholds: list[float] = []
         for layer in self.cache.layers:
             if isinstance(layer, MemoryLayer):
                 slab, tokens = layer.remembering.slab, layer.remembering.seen
@@ -132,6 +170,8 @@ class HFSession:
                 if not layer.remembering.columns:
                     continue
                 seen = max(seen, int(tokens.max()))
+                shares.append(kept[-1] * len(tokens) / int(tokens.sum()))
+                thresholds += _thresholds(layer.remembering.rule)
                 slots = slab.length * len(tokens)
                 ordinary += slab.nbytes("keys", "values") // slots * int(tokens.sum())
             elif isinstance(keys := getattr(layer, "keys", None), Tensor):
@@ -145,7 +185,25 @@ class HFSession:
         if self._mask is not None:
             seen = int(self._mask.sum(dim=1).max())
         seen = seen or self.cache.get_seq_length()
-        return MemoryUse(kept, seen, held, ordinary)
+        share = sum(shares) / len(shares) if shares else None
+        return MemoryUse(kept, seen, held, ordinary, share, thresholds or None)
+
+    def forgotten(self, positions: Sequence[int]) -> list[list[int | None]]:
+        """Per memory layer, how many tokens had been seen when each token was forgotten."""
+        layers = [it.remembering for it in self.cache.layers if isinstance(it, MemoryLayer)]
+        found: list[list[int | None]] = []
+        for layer in layers:
+            if layer.ledger is None:
+                raise RuntimeError("this session notes nothing: open it with ledger=True")
+            noted = layer.ledger.forgotten_at[:1].flatten().tolist()  # of the query; -1: kept
+            noted += [-1] * (max(positions, default=-1) + 1 - len(noted))
+            found.append([noted[i] + 1 if noted[i] >= 0 else None for i in positions])
+        return found
+
+
+def _thresholds(rule: Rule) -> list[float]:
+    value = rule.threshold.value if isinstance(rule, EbbinghausRule) else None
+    return [] if value is None else [value]
 
 
 @functools.cache

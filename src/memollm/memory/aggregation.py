@@ -44,3 +44,28 @@ class Council:
             self._ballots = []
             for member in self.members:
                 member.forget(verdict)
+
+
+def require_votable(chunk: int, count: int, candidates: int, padded: bool) -> None:
+    """Refuse a forward pass in which layers could not vote after each chunk.
+
+    Args:
+        chunk: tokens between two votes.
+        count: tokens of the pass.
+        candidates: how many of them may be taken back.
+        padded: whether rows differ in length.
+    """
+    if padded and count >= chunk > 1:
+        raise ValueError(
+            "memory.aggregation=vote is not supported for a padded batch whose prompt fills a "
+            f"chunk ({count} tokens, prefill_chunk={chunk}): its rows would vote at other tokens "
+            "than they do alone. Use batches of one length, a longer chunk, or "
+            "memory.aggregation=layer"
+        )
+    if count - candidates > chunk or candidates:
+        raise ValueError(
+            "memory.aggregation=vote decides across layers, so that one forward pass can hold "
+            f"one chunk only: {count} tokens were passed, memory.prefill_chunk={chunk}. Pass the "
+            "prompt in chunks (generate(..., prefill_chunk_size=...)) or use "
+            "memory.aggregation=layer"
+        )

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from memollm.memory.budget import BudgetBy, holding, require_budget
+from memollm.memory.policy import EbbinghausPolicy, Policy
+from memollm.memory.prefill import PrefillReinforcement
 from memollm.memory.retention import ExponentialRetention, RetentionCurve
-from memollm.memory.threshold import Threshold, parse, per_layer
-from memollm.registry import register
+from memollm.memory.threshold import AUTO, Threshold, parse, per_layer
+from memollm.registry import name_of, register
 
 
 class Aggregation(StrEnum):
@@ -44,14 +48,18 @@ class Memory:
     time_step: float = 0.01  # time that passes with each token; > 0
     reinforcement: float = 1.0  # strength gained for each unit of attention; >= 0
     recall_threshold: float | None = 0.01  # attention that restarts the clock; None: none does
-    threshold: Any = 0.01  # see memory.threshold
-    budget: Any = None  # tokens to keep with threshold=auto: share (0, 1) or count
+    policy: Policy = field(default_factory=EbbinghausPolicy)  # who is forgotten first
+    threshold: Any = None  # see memory.threshold; None: 0.01, or what a budget makes of it
+    budget: Any = None  # tokens to keep: share (0, 1) or count; see memory.budget
+    budget_by: BudgetBy = BudgetBy.rank
+    calibration_tokens: int = 1024  # length at which budget_by=threshold meets the budget; >= 1
     sinks: int = 4  # first tokens, never forgotten; >= 0
     recent: int = 16  # newest tokens, not forgotten while they are; >= 0
     aggregation: Aggregation = Aggregation.layer
     share: float = 0.5  # of memory layers that must agree, with aggregation=vote; (0, 1]
     layer_fraction: float = 0.5  # of the layers, counted from the first, have memory; (0, 1]
     prefill_chunk: int = 256  # prompt tokens between two applications of retention; >= 1
+    prefill_reinforcement: PrefillReinforcement = PrefillReinforcement.exact
 
     def __post_init__(self) -> None:
         _require("memory_strength", self.strength, 0 < self.strength < math.inf, "> 0")
@@ -70,17 +78,7 @@ class Memory:
         _require("memory.share", self.share, 0 < self.share <= 1, "in (0, 1]")
         _require("layer_fraction", self.layer_fraction, 0 < self.layer_fraction <= 1, "in (0, 1]")
         _require("memory.prefill_chunk", self.prefill_chunk, self.prefill_chunk >= 1, ">= 1")
-        parse(self.threshold, self.budget)
-        if self.budget is not None and self.aggregation == Aggregation.vote:
-            raise ValueError(
-                "memory.aggregation=vote is not allowed with threshold=auto: votes need a number, "
-                "since the layers' budgets would fall on different tokens"
-            )
-        if isinstance(self.budget, int) and self.budget < self.sinks + self.recent:
-            raise ValueError(
-                f"memory.budget={self.budget} is not allowed, it must be at least the "
-                f"{self.sinks + self.recent} protected tokens (memory.sinks + memory.recent)"
-            )
+        self._require_budget()
 
     def layers(self, total: int) -> int:
         """How many of a model's ``total`` layers have memory: the first ones.
@@ -98,12 +96,78 @@ class Memory:
         return count
 
     def thresholds(self, layers: int) -> list[Threshold]:
-        """The threshold of each of ``layers`` memory layers."""
+        """The threshold, or the budget, of each of ``layers`` memory layers.
+
+        Raises:
+            ValueError: if it has to be solved for first.
+        """
+        if not self.policy.fades:
+            return [Threshold(budget=self.budget)] * layers
+        if self.budget_by == BudgetBy.threshold:
+            raise ValueError(
+                "memory.budget_by=threshold needs a threshold that is solved for the model: give "
+                "attach what memollm.hf.calibration.calibrated(model, tokenizer, memory) returns"
+            )
         return per_layer(self.threshold, self.budget, layers)
+
+    def solved(self, threshold: float) -> Memory:
+        """This memory with the number that its budget comes to."""
+        return dataclasses.replace(self, threshold=threshold, budget=None, budget_by=BudgetBy.rank)
 
     def lifetime_tokens(self, threshold: float) -> float:
         """Tokens for which a token is kept that is never rehearsed."""
         return self.strength * self.retention.lifetime(threshold) / self.time_step
+
+    def _require_budget(self) -> None:
+        if self.budget is not None:
+            require_budget(self.budget)
+        if not self.policy.bounded:
+            self.budget = None  # it keeps every token: with any budget, the same memory
+        self.threshold = holding(self.threshold, self.budget, self.policy)
+        if self.policy.fades:
+            parse(self.threshold, self.budget)
+        else:
+            self._require_plain()
+        by_rank = self.threshold == AUTO and self.budget_by == BudgetBy.rank
+        if by_rank and self.aggregation == Aggregation.vote:
+            raise ValueError(
+                "memory.aggregation=vote is not allowed with a budget by rank: votes need a "
+                "threshold, since the layers' budgets would fall on different tokens "
+                "(memory.budget_by=threshold makes one of a budget)"
+            )
+        protected = self.sinks + self.recent
+        if isinstance(self.budget, int) and self.budget < protected:
+            raise ValueError(
+                f"budget={self.budget} is not allowed, it must be at least the "
+                f"{protected} protected tokens (memory.sinks + memory.recent)"
+            )
+        if self.budget_by == BudgetBy.threshold:
+            self._require_solvable()
+
+    def _require_plain(self) -> None:
+        """Refuse what only the forgetting curve can honour."""
+        defaults = {
+            "budget_by": BudgetBy.rank,
+            "aggregation": Aggregation.layer,
+            "prefill_reinforcement": PrefillReinforcement.exact,
+        }
+        for name, default in defaults.items():
+            if (value := getattr(self, name)) != default:
+                raise ValueError(
+                    f"memory.{name}={value} is not allowed with policy={name_of(self.policy)}, "
+                    "which knows no retention: leave it out"
+                )
+
+    def _require_solvable(self) -> None:
+        if self.budget is None:
+            raise ValueError("memory.budget_by=threshold needs a budget to solve for")
+        length = self.calibration_tokens
+        _require("memory.calibration_tokens", length, length >= 1, ">= 1")
+        if isinstance(self.budget, int) and self.budget >= length:
+            raise ValueError(
+                f"budget={self.budget} is not allowed with memory.budget_by=threshold, a text of "
+                f"memory.calibration_tokens={length} would lose nothing: make that longer"
+            )
 
 
 def _require(name: str, value: object, allowed: bool, condition: str) -> None:

@@ -38,6 +38,7 @@ class Oracle:
     budget: float | int | None = None
     sinks: int = 4
     recent: int = 16
+    window: int | None = None  # last queries of a chunk of several that rehearse; None: all do
     retention: Callable[[float, float], float] = lambda age, strength: math.exp(-age / strength)
     target: str | None = None  # soft_delete: key, value, both, logit_bias; None: sparse_attention
     floor: float = 0.8
@@ -57,8 +58,10 @@ class Oracle:
             for i, (k, v) in enumerate(zip(keys, values, strict=True))
         ]
         self.tokens += new
+        silent = 0 if self.window is None or len(new) == 1 else len(new) - self.window
         return [
-            self._query(heads, token.position) for heads, token in zip(queries, new, strict=True)
+            self._query(heads, token.position, rehearses=i >= silent)
+            for i, (heads, token) in enumerate(zip(queries, new, strict=True))
         ]
 
     def ballot(self) -> set[int]:
@@ -87,7 +90,7 @@ class Oracle:
         """Positions that are not forgotten."""
         return [t.position for t in self.tokens if not t.forgotten]
 
-    def _query(self, heads: Sequence[Vector], position: int) -> list[Vector]:
+    def _query(self, heads: Sequence[Vector], position: int, rehearses: bool) -> list[Vector]:
         seen = [
             t
             for t in self.tokens
@@ -116,6 +119,8 @@ class Oracle:
             if t.position == position:
                 continue  # a token is rehearsed by later queries, not by its own
             t.steps += 1
+            if not rehearses:
+                continue
             t.strength += self.reinforcement * received[t.position]
             if self.recall_threshold is not None and received[t.position] >= self.recall_threshold:
                 t.steps = 0

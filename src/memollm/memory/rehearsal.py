@@ -28,10 +28,15 @@ def rehearse(
         reinforcement: strength gained for each unit of attention.
         recall_threshold: attention that counts as a recall; None: none does.
     """
+    if attention.shape[1] == 1:  # decoding: as below, in fewer steps
+        given = attention[:, 0]
+        if reinforcement:
+            strength.add_(given, alpha=reinforcement)
+        if recall_threshold is not None:
+            torch.where(given >= recall_threshold, queries, recalled, out=recalled)
+        return
     if reinforcement:
-        strength.add_(attention.sum(dim=1).to(strength.dtype), alpha=reinforcement)
-    if recall_threshold is not None and attention.shape[1] == 1:  # decoding
-        torch.where(attention[:, 0] >= recall_threshold, queries, recalled, out=recalled)
-    elif recall_threshold is not None:
+        strength.add_(attention.sum(dim=1), alpha=reinforcement)
+    if recall_threshold is not None:
         recalls = torch.where(attention >= recall_threshold, queries[:, :, None], -1)
         torch.maximum(recalled, recalls.amax(dim=1), out=recalled)

@@ -6,6 +6,7 @@ What users write as ``threshold`` is one of four things, and becomes one ``Thres
     [0.01, 0.02, 0.05]         one for each memory layer
     {first: 0.01, last: 0.1}   a linear schedule from the first memory layer to the last
     auto                       no number: a ``budget`` of tokens, the lowest retention goes first
+                               (what a budget means by itself: see memory.budget)
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+AUTO = "auto"
 ALLOWED = (
     "a number in [0, 1), a list with one per memory layer, {first: a, last: b}, "
     "or auto with a budget"
@@ -40,18 +42,14 @@ def parse(threshold: Any, budget: float | int | None) -> None:
     Raises:
         ValueError: naming the key, the value and what is allowed.
     """
-    if budget is not None:
-        _require_budget(budget)
-        if threshold != "auto":
-            raise ValueError(
-                f"memory.budget={budget} needs threshold=auto, but threshold={threshold!r} was "
-                "given"
-            )
-    if isinstance(threshold, str) and threshold == "auto":
+    if budget is not None and threshold != AUTO:
+        raise ValueError(
+            f"budget={budget} and threshold={threshold!r} exclude each other: a budget decides "
+            "who is forgotten in place of a threshold; leave one of them out"
+        )
+    if isinstance(threshold, str) and threshold == AUTO:
         if budget is None:
-            raise ValueError(
-                "threshold=auto needs memory.budget, the share or number of tokens to keep"
-            )
+            raise ValueError("threshold=auto needs a budget, the share or number of tokens to keep")
     elif isinstance(threshold, Mapping):
         if set(threshold) != {"first", "last"}:
             raise _refusal(threshold)
@@ -96,16 +94,6 @@ def _require_number(value: Any, whole: Any) -> None:
     number = isinstance(value, (int, float)) and not isinstance(value, bool)
     if not number or math.isnan(value) or not 0 <= value < 1:
         raise _refusal(whole)
-
-
-def _require_budget(budget: float | int) -> None:
-    whole = isinstance(budget, int) and not isinstance(budget, bool)
-    share = isinstance(budget, float) and 0 < budget < 1
-    if not (share or (whole and budget >= 1)):
-        raise ValueError(
-            f"memory.budget={budget} is not allowed, it must be a share of the tokens in (0, 1) "
-            "or a whole number of tokens >= 1"
-        )
 
 
 def _refusal(threshold: Any) -> ValueError:

@@ -13,6 +13,8 @@ from typing import ClassVar
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from memollm.memory.ebbinghaus import Memory
+
 
 @dataclass(frozen=True)
 class Treatment:
@@ -34,6 +36,8 @@ class Mode(abc.ABC):
 
     has_memory: ClassVar[bool] = True  # False: the untouched model, no memory code runs
     graded: ClassVar[bool] = True  # whether ``treat`` reads retention, or the forgotten set alone
+    reads_memory: ClassVar[bool] = True  # False: the memory's settings decide nothing
+    apart: ClassVar[bool] = False  # True: acts in a process of its own, and cannot be attached
 
     @property
     def evicts(self) -> bool:
@@ -44,6 +48,9 @@ class Mode(abc.ABC):
     def compounds(self) -> bool:
         """Whether each application of a treatment adds to the last one, instead of replacing it."""
         return False
+
+    def check(self, memory: Memory) -> None:  # noqa: B027 - most modes can honour any memory
+        """Refuse a memory whose settings would change nothing in this mode."""
 
     @abc.abstractmethod
     def treat(

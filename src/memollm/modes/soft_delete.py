@@ -8,8 +8,9 @@ from enum import StrEnum
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from memollm.memory.ebbinghaus import Memory
 from memollm.modes.base import Mode, Treatment
-from memollm.registry import register
+from memollm.registry import name_of, register
 
 
 class Target(StrEnum):
@@ -44,6 +45,20 @@ class SoftDelete(Mode):
     @property
     def compounds(self) -> bool:
         return self.compounding
+
+    def check(self, memory: Memory) -> None:
+        if not memory.policy.fades:
+            raise ValueError(
+                f"policy={name_of(memory.policy)} is not allowed with mode=soft_delete, which "
+                "attenuates tokens by their retention: choose mode=sparse_attention, or "
+                "policy=ebbinghaus"
+            )
+        if memory.budget is not None:
+            raise ValueError(
+                f"budget={memory.budget} is not allowed with mode=soft_delete, which keeps and "
+                "reads every token, so that a budget would change nothing: leave it out, or choose "
+                "mode=sparse_attention"
+            )
 
     def treat(
         self, retention: Float[Tensor, "batch pairs"] | None, forgotten: Bool[Tensor, "batch pairs"]

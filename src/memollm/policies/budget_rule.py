@@ -1,0 +1,54 @@
+"""The rule of a ranking: the lowest priorities are forgotten until the budget is met."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from memollm.memory.forgetting import over_budget
+from memollm.memory.rule import Rule
+from memollm.memory.tokens import Tokens
+from memollm.policies.base import Ranking
+
+
+class BudgetRule(Rule):
+    """A policy's ranking and a budget: share (0, 1) or count of tokens; None: all are kept."""
+
+    def __init__(self, policy: Ranking, budget: float | int | None) -> None:
+        self.policy, self.budget = policy, budget
+        self.columns = policy.columns
+        self.observes = policy.observes
+
+    def observe(
+        self,
+        state: Mapping[str, Tensor],
+        attention: Float[Tensor, "batch queries pairs"],
+        queries: Int[Tensor, "batch queries"],
+        seen: Int[Tensor, " batch"],
+    ) -> None:
+        self.policy.observe(state, attention, queries, seen)
+
+    def dying(self, tokens: Tokens) -> Bool[Tensor, "batch pairs"]:
+        keep = self._keep(tokens.seen)
+        priority = self.policy.priority(tokens, keep)
+        lowest = over_budget(priority, tokens.position, tokens.present, tokens.spared, keep)
+        return lowest & self.policy.acts(tokens)[:, None]
+
+    def idle(self, tokens: Tokens) -> float:
+        """A fixed number of tokens has room for as many as are missing; a share grows with them."""
+        if self.budget is None:
+            return math.inf
+        if isinstance(self.budget, float):
+            return 0.0
+        return float(max(self.budget - int(tokens.present.sum(dim=1).max()), 0))
+
+    def _keep(self, seen: Int[Tensor, " batch"]) -> Int[Tensor, " batch"]:
+        if self.budget is None:
+            return seen
+        if isinstance(self.budget, float):
+            return (seen.double() * self.budget).round().to(seen.dtype)
+        return torch.full_like(seen, self.budget)
