@@ -1,0 +1,3 @@
+"""Attention as it was is known only to who is there before kvpress is imported."""
+
+import memollm.kvpress.inside.patching  # noqa: F401
