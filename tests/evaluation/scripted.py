@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 
@@ -55,6 +55,10 @@ class ScriptedSession:
         kept = min(len(self.tokens), self.subject.window)
         return MemoryUse([float(kept)], len(self.tokens), kept, len(self.tokens))
 
+    def forgotten(self, positions):
+        window, seen = self.subject.window, len(self.tokens)
+        return [[i + window + 1 if i + window < seen else None for i in positions]]
+
 
 @dataclass
 class Scripted:
@@ -73,7 +77,9 @@ class Scripted:
     open: int = 0
 
     @contextlib.contextmanager
-    def session(self, earlier: ScriptedSession | None = None) -> Iterator[ScriptedSession]:
+    def session(
+        self, earlier: ScriptedSession | None = None, ledger: bool = False
+    ) -> Iterator[ScriptedSession]:
         self.open += 1
         self.sessions += [ScriptedSession(self)] if earlier is None else []
         try:
@@ -83,6 +89,36 @@ class Scripted:
 
     def untouched(self) -> Scripted:
         return Scripted(self.predict, has_memory=False)
+
+    def probe(self) -> ScriptedProbe:
+        return ScriptedProbe(self)
+
+
+@dataclass
+class ScriptedProbe:
+    """The inside of a subject that has no layers."""
+
+    subject: Scripted
+    method: str = "a script"
+    evicts: bool = True
+
+    def twin(self) -> Scripted:
+        return replace(self.subject, window=1 << 30)
+
+    def hurried(self) -> Scripted:
+        return replace(self.subject, window=16, prefill_chunk=16)
+
+    def windowed(self, window, sinks):
+        return replace(self.subject, window=window).session()
+
+    def watching(self, earlier=None):
+        raise NotImplementedError
+
+    def visible(self, session):
+        return {}
+
+    def attenuates(self, session):
+        return False
 
 
 def uniform(tokens: list[int]) -> torch.Tensor:

@@ -22,7 +22,9 @@ def ask(novel, subject, **fields):
 @pytest.mark.parametrize("asking", Asking)
 def test_who_forgets_nothing_finds_everything(novel, kind, asking):
     samples, found = ask(novel, Scripted(retrieving), kinds=[kind], asking=asking)
-    assert found["accuracy"].value == found[f"accuracy_{kind}"].value == 1
+    name = "accuracy_unseen" if asking is Asking.unseen else "accuracy"
+    assert found[name].value == found[f"{name}_{kind}"].value == 1
+    assert all(key.startswith(name) for key in found)
     assert all(sample["answer"] == f" {sample['expected']}." for sample in samples)
 
 
@@ -45,7 +47,7 @@ def test_a_prompt_with_its_answers_takes_its_length_exactly(novel, kind, bos):
         assert (session.tokens[0] == 7) == (bos == 7)
     for sample in samples:
         session = subject.sessions[[s["prompt"] for s in samples].index(sample["prompt"])]
-        first, past = sample["needle"]
+        ((first, past),) = sample["evidence"]
         assert sample["expected"] in bytes(session.tokens[first:past]).decode()
 
 
@@ -54,7 +56,7 @@ def test_needles_lie_between_sentences_near_their_depth(novel):
     samples, _ = ask(novel, subject, kinds=[Kind.single_key], depths=[0.0, 0.3, 0.7, 1.0])
     for sample, session in zip(samples, subject.sessions, strict=True):
         text = bytes(session.tokens)
-        first, past = sample["needle"]
+        ((first, past),) = sample["evidence"]
         if sample["depth"] < 1:
             assert text[:first].rstrip().endswith(b".")  # a sentence, or the introduction
         start = text.index(b"afterwards.\n") + len(b"afterwards.\n")
@@ -66,7 +68,7 @@ def test_prompts_depend_on_the_seed_and_on_nothing_else(novel):
     def prompts(**fields):
         subject = Scripted(retrieving)
         samples, _ = ask(novel, subject, **fields)
-        return {s["id"]: (s["expected"], s["needle"]) for s in samples}
+        return {s["id"]: (s["expected"], s["evidence"]) for s in samples}
 
     assert prompts() == prompts()
     fewer = prompts(lengths=[3600], kinds=[Kind.passkey])

@@ -13,7 +13,7 @@ import math
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeAlias, runtime_checkable
+from typing import Any, ClassVar, Protocol, TypeAlias, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -59,6 +59,8 @@ class MemoryUse:
     seen_tokens: int  # tokens of the longest row, pads not counted
     kv_bytes: int  # keys, values and the memory's own state, as allocated for tokens held
     kv_bytes_baseline: int  # keys and values of all tokens seen, in the untouched model
+    kept_share: float | None = None  # of the tokens seen, mean over memory layers; None: has none
+    thresholds: list[float] | None = None  # per memory layer, solved for or given; None: a budget
 
 
 @runtime_checkable
@@ -89,6 +91,17 @@ class Session(Protocol):
 
     def memory_use(self) -> MemoryUse: ...
 
+    def forgotten(self, positions: Sequence[int]) -> list[list[int | None]]:
+        """Per memory layer, how many tokens had been seen when each token was forgotten.
+
+        None: it is kept. Positions count the tokens of the first row, without pads. A subject
+        without memory has no memory layers.
+
+        Raises:
+            RuntimeError: if the session was opened without a ledger.
+        """
+        ...
+
 
 @runtime_checkable
 class Subject(Protocol):
@@ -110,11 +123,14 @@ class Subject(Protocol):
         """Bytes of weights that a decoded token has to read."""
         ...
 
-    def session(self, earlier: Session | None = None) -> AbstractContextManager[Session]:
+    def session(
+        self, earlier: Session | None = None, ledger: bool = False
+    ) -> AbstractContextManager[Session]:
         """A fresh cache, or the one of an ``earlier`` session; the memory is attached while open.
 
         Sessions of one model are open one at a time. Those that take turns are closed and opened
-        again: nothing that a cache holds is lost.
+        again: nothing that a cache holds is lost. With a ``ledger`` a fresh cache notes when it
+        forgets what, for ``Session.forgotten``.
         """
         ...
 
@@ -126,6 +142,10 @@ class Subject(Protocol):
 @dataclass
 class Evaluation(abc.ABC):
     """One kind of measurement: its fields are its configuration."""
+
+    # What of a sample is compared with the baseline's: "correct" (right or wrong), "score" (in
+    # [0, 1]) or "nll" (nats, over "tokens" of them). None: samples are not paired.
+    outcome: ClassVar[str | None] = None
 
     def prepare(self) -> None:  # noqa: B027 - most evaluations have nothing to look for
         """Refuse missing or unreadable data; called before any model is loaded."""
@@ -143,6 +163,10 @@ class Evaluation(abc.ABC):
     @abc.abstractmethod
     def size(self, subject: Subject) -> int:
         """How many samples there will be, for progress bars."""
+
+    def prompts(self, subject: Subject) -> int:
+        """How many of the samples are independent: answers to one prompt are not."""
+        return self.size(subject)
 
     @abc.abstractmethod
     def samples(self, subject: Subject, done: Collection[str] = ()) -> Iterator[Sample]:

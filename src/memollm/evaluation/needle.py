@@ -2,32 +2,28 @@
 
 from __future__ import annotations
 
-import dataclasses
 import random
-import re
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
-from enum import StrEnum
 
-import torch
-
-from memollm.evaluation.base import Metric, Sample, Session, Subject
-from memollm.evaluation.breakdown import ratio
+from memollm.evaluation.accuracy import accuracies
+from memollm.evaluation.asking import Asking, interview, starting_number
+from memollm.evaluation.base import Metric, Sample, Subject
 from memollm.evaluation.grid import Cell, cells
 from memollm.evaluation.haystack import haystack
 from memollm.evaluation.prompts import Kind, Prompt, build, draw_needles
-from memollm.evaluation.streaming import greedy
+from memollm.evaluation.settings import (
+    refuse,
+    require_at_least,
+    require_depths,
+    require_distinct,
+    require_lengths,
+)
+from memollm.evaluation.tasks import example
 from memollm.evaluation.text import TextEvaluation, require_one_text
 from memollm.registry import register
 
 KEY = "evaluation.needle"
-
-
-class Asking(StrEnum):
-    """What the memory knows of a question while the haystack passes."""
-
-    streamed = "streamed"  # haystack and question are one prompt, as generate() would see it
-    unseen = "unseen"  # forgetting is done with the haystack before the question comes (kvpress)
 
 
 @register("evaluation", "needle")
@@ -52,6 +48,7 @@ class NeedleInAHaystack(TextEvaluation):
     """
 
     key = KEY
+    outcome = "correct"
 
     lengths: list[int] = field(default_factory=lambda: [1024, 4096])  # tokens
     depths: list[float] = field(default_factory=lambda: [0.0, 0.25, 0.5, 0.75, 1.0])
@@ -63,25 +60,20 @@ class NeedleInAHaystack(TextEvaluation):
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("lengths", "depths", "kinds"):
-            values = getattr(self, name)
-            if not values or len(set(values)) < len(values):
-                _refuse(name, values, "it must name at least one, and none twice")
-        if not all(0 <= depth <= 1 for depth in self.depths):
-            _refuse("depths", self.depths, "each must lie between 0 (first) and 1 (last)")
+        require_distinct(KEY, "lengths", self.lengths)
+        require_distinct(KEY, "kinds", self.kinds)
+        require_depths(KEY, self.depths)
         for name, least in (("samples_per_cell", 1), ("distractors", 1), ("digits", 3)):
-            if getattr(self, name) < least:
-                _refuse(name, getattr(self, name), f"it must be at least {least}")
+            require_at_least(KEY, name, getattr(self, name), least)
         if self.digits > 18:
-            _refuse("digits", self.digits, "it must be at most 18")
+            refuse(KEY, "digits", self.digits, "it must be at most 18")
 
     @property
     def _answer_tokens(self) -> int:
         return self.digits + 2  # a token a digit at most, a space before, an end after
 
     def fits(self, model: str, limit: int) -> None:
-        if max(self.lengths) > limit:
-            _refuse("lengths", self.lengths, f"{model} takes at most {limit} tokens")
+        require_lengths(KEY, self.lengths, model, limit)
 
     def check(self, subject: Subject) -> None:
         self.fits(subject.name, subject.max_length)
@@ -90,10 +82,13 @@ class NeedleInAHaystack(TextEvaluation):
                 try:
                     self._prompt(subject, cell)
                 except ValueError as error:
-                    _refuse("lengths", self.lengths, f"{error} (text={self.text!r})")
+                    refuse(KEY, "lengths", self.lengths, f"{error} (text={self.text!r})")
 
     def size(self, subject: Subject) -> int:
         return sum(len(cell.depths) for cell in self._cells())
+
+    def prompts(self, subject: Subject) -> int:
+        return sum(1 for _ in self._cells())
 
     def samples(self, subject: Subject, done: Collection[str] = ()) -> Iterator[Sample]:
         for cell in self._cells():
@@ -103,12 +98,7 @@ class NeedleInAHaystack(TextEvaluation):
 
     def metrics(self, samples: Sequence[Sample]) -> dict[str, Metric]:
         require_one_text(samples, f"{KEY}.text={self.text!r}")
-        found = {"accuracy": _accuracy(samples)}
-        for axis in ("kind", "length", "depth"):
-            for value in sorted({sample[axis] for sample in samples}):
-                those = [sample for sample in samples if sample[axis] == value]
-                found[f"accuracy_{_label(axis, value)}"] = _accuracy(those)
-        return found
+        return accuracies(samples, "correct", [("kind",), ("length",), ("depth",)])
 
     def _cells(self) -> Iterator[Cell]:
         return cells(self.kinds, self.lengths, self.depths, self.samples_per_cell)
@@ -122,18 +112,8 @@ class NeedleInAHaystack(TextEvaluation):
         )
 
     def _ask(self, subject: Subject, cell: Cell, prompt: Prompt) -> list[Sample]:
-        stops = _answer_ends(subject)
-        fed, answers = prompt.ids, []
-        with subject.session() as session:
-            if self.asking is Asking.unseen:
-                _feed(session, fed, subject.device)
-                fed = ()
-            for question in prompt.questions:
-                ids = (*fed, *question.ids)
-                answer = greedy(session, ids, self._answer_tokens, stops, subject.device)
-                answers.append(subject.tokenizer.decode(answer))
-                fed = tuple(token for token in answer[-1:] if token not in stops)
-            memory = dataclasses.asdict(session.memory_use())
+        asked = [example.Prompt(prompt.ids, it.ids, (it.span,)) for it in prompt.questions]
+        answers = interview(subject, [prompt.ids], asked, self.asking, self._answer_tokens)
         return [
             {
                 "id": cell.sample(question.needle.depth),
@@ -141,50 +121,12 @@ class NeedleInAHaystack(TextEvaluation):
                 "kind": str(cell.kind),
                 "length": cell.length,
                 "depth": question.needle.depth,
+                "question": subject.tokenizer.decode(list(question.ids)),
                 "expected": question.needle.value,
-                "answer": answer,
-                "correct": _number(answer) == question.needle.value,
-                "needle": list(question.span),  # tokens of the prompt
-                "asking": str(self.asking),
-                "memory": memory,
+                "answer": said,
+                "correct": starting_number(said) == question.needle.value,
+                **found,
                 "text": self._text.fingerprint,
             }
-            for question, answer in zip(prompt.questions, answers, strict=True)
+            for question, (said, found) in zip(prompt.questions, answers, strict=True)
         ]
-
-
-def _refuse(name: str, value: object, why: str) -> None:
-    raise ValueError(f"{KEY}.{name}={value} is not allowed: {why}")
-
-
-def _feed(session: Session, ids: Sequence[int], device: torch.device) -> None:
-    with torch.no_grad():
-        session.forward(torch.tensor([list(ids)], device=device), last_only=True)
-
-
-def _answer_ends(subject: Subject) -> set[int]:
-    """Tokens no number goes on after, so that an answer is no longer than it need be."""
-    encoded = [
-        subject.tokenizer.encode(end, add_special_tokens=False) for end in (".", "\n", ".\n")
-    ]
-    return {ids[-1] for ids in encoded if ids}
-
-
-def _number(answer: str) -> str:
-    """The digits that the answer begins with: "12345." is right, "123456" is not."""
-    found = re.match(r"\s*(\d*)", answer)
-    return found[1] if found else ""
-
-
-def _label(axis: str, value: int | float | str) -> str:
-    if axis == "depth":
-        return f"depth_{100 * float(value):g}"  # percent: a dot in a name means nesting to W&B
-    return str(value) if axis == "kind" else f"{axis}_{value}"
-
-
-def _accuracy(samples: Sequence[Sample]) -> Metric:
-    prompts: dict[str, list[bool]] = {}
-    for sample in samples:
-        prompts.setdefault(sample["prompt"], []).append(sample["correct"])
-    value, error = ratio([(sum(right), len(right)) for right in prompts.values()])
-    return Metric(value, "share", True, len(samples), error)

@@ -7,7 +7,7 @@ kept of the earlier ones.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -49,11 +49,13 @@ def greedy(
     max_new_tokens: int,
     stop_ids: Collection[int] = (),
     device: torch.device | None = None,
+    ended: Callable[[list[int]], bool] | None = None,
 ) -> list[int]:
     """The likeliest continuation of ``ids``, token by token, as ``generate`` does greedily.
 
     The prompt is one forward, each new token but the last another. A stop token ends the
-    answer and is its last token. The last token has not been fed.
+    answer and is its last token; so does a token after which ``ended``, given the answer so far,
+    says so. The last token has not been fed.
 
     There is no batched variant: the prompt, where the time goes, gains nothing from it on two
     cores, and padding would move each row's chunks, hence what it has forgotten.
@@ -64,7 +66,7 @@ def greedy(
         logits = session.forward(fed, last_only=True)[0, -1]
         # float() first, as generate does: in bfloat16 the two largest may tie either way.
         answer.append(int(logits.float().argmax()))
-        if answer[-1] in stop_ids:
+        if answer[-1] in stop_ids or (ended is not None and ended(answer)):
             break
         fed = torch.tensor([[answer[-1]]], dtype=torch.long, device=device)
     return answer

@@ -62,3 +62,26 @@ def spread(every: Sequence[T], count: int) -> list[T]:
     if count >= len(every):
         return list(every)
     return [every[i * len(every) // count] for i in range(count)]
+
+
+def excerpts(lengths: Iterable[int], tokens: int, count: int) -> list[Window]:
+    """``count`` windows of exactly ``tokens`` tokens of one document each, evenly over all.
+
+    >>> [(w.document, w.start, w.stop) for w in excerpts([5, 1, 9], tokens=4, count=9)]
+    [(0, 0, 4), (2, 0, 4), (2, 4, 8)]
+    """
+    every = windows(lengths, tokens, tokens, opened=True)
+    return spread([window for window in every if window.stop - window.start == tokens], count)
+
+
+def affordable(every: Sequence[Window], tokens: int) -> list[Window]:
+    """As many of the windows, evenly over them, as hold no more than so many ``tokens`` together.
+
+    >>> [w.document for w in affordable(windows([4, 4, 4], 4, 4, opened=True), tokens=9)]
+    [0, 1]
+    """
+    total = sum(window.stop - window.start for window in every)
+    count = len(every) if total <= tokens else len(every) * tokens // total
+    while sum(window.stop - window.start for window in spread(every, count)) > tokens:
+        count -= 1
+    return spread(every, count)
