@@ -43,7 +43,8 @@ def test_the_file_has_the_keys_that_people_rely_on(tmp_path):
     assert set(data["error"]) == {"type", "message", "traceback"}
     metric = {"value": "Infinity", "unit": "nats", "higher_is_better": False, "n": 3}
     assert data["results"]["a"] == {"seconds": 0.5, "metrics": {"m": {**metric, "stderr": "NaN"}}}
-    assert set(data["memory"]) == {"kept_tokens", "seen_tokens", "kv_bytes", "kv_bytes_baseline"}
+    sizes = {"kept_tokens", "seen_tokens", "kv_bytes", "kv_bytes_baseline"}
+    assert set(data["memory"]) == {*sizes, "kept_share", "thresholds"}
 
 
 def test_the_file_is_json_that_strict_readers_take(tmp_path):

@@ -145,7 +145,7 @@ def test_one_cell_is_compared_with_the_latest_baseline(call, scripted, tmp_path)
     call("evaluation=[needle]", "tracker=none", "mode=baseline")
     code, wrote = call("evaluation=[needle]", "tracker=none", "threshold=0.3")
     lines = [line for line in wrote.out.splitlines() if "│" in line]
-    assert code == 0 and "baseline" in lines[0] and "(=)" in lines[1]
+    assert code == 0 and "baseline" in lines[0] and "+0" in lines[3]
 
 
 def test_a_cell_that_fails_ends_with_one_and_keeps_its_traceback(call, scripted, tmp_path):

@@ -7,10 +7,12 @@ all finished, 1: some failed, 2: refused, nothing was measured.
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import re
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +26,11 @@ from rich.markup import escape
 
 from memollm import cells, runner
 from memollm.config import RunConfig, live, register_schemas
+from memollm.kvpress import process
+from memollm.kvpress.mode import KVPress
+from memollm.kvpress.suited import require_suited
 from memollm.loading import Models
-from memollm.record import FILE, RunRecord
+from memollm.record import FILE, Failure, RunRecord, Status, load, save
 from memollm.refusals import COMPOSITION, explain
 from memollm.registry import name_of
 from memollm.report import terminal
@@ -35,36 +40,74 @@ UNTOLD = {"mode", "experiment", "evaluation", "tracker", "outputs", "resume", "f
 models = Models()  # one process runs many cells on the same model
 
 
-def cell(composed: DictConfig) -> None:
-    """Run one cell; what goes wrong is in its record and on the terminal, and stops no other."""
-    context, config = HydraConfig.get(), live(composed)
-    folder = Path(context.runtime.output_dir)
-    outputs = Path(context.runtime.cwd, config.outputs)
-    sweep = folder.parent if context.mode == RunMode.MULTIRUN else None
-    title = named(config, context.overrides.task)
+@dataclass(frozen=True)
+class Cell:
+    """A cell and its place, as plain data: it may be run here or in another process."""
 
-    def start_tracker(described: dict[str, Any]) -> LiveTracker:
+    config: RunConfig
+    folder: Path
+    title: str
+    group: str | None  # of its tracker: the sweep
+    roots: Sequence[Path]  # of earlier runs
+
+    def perform(self, models: Models) -> None:
+        """Run it; what goes wrong is in its record and on the terminal, and stops no other."""
+        try:
+            runner.run(
+                self.config, self.folder, self._start_tracker, models, self.roots,
+                illustrate=illustrate,
+            )  # fmt: skip
+        except runner.Refused as refusal:
+            complain(f"{self.title}: {refusal}")
+        except Exception as error:  # a cell must not stop its sweep
+            trace = f"(traceback in {self.folder / FILE})"
+            complain(f"{self.title}: {type(error).__name__}: {error} {trace}")
+
+    def _start_tracker(self, described: dict[str, Any]) -> LiveTracker:
+        config = self.config
         return config.tracker.start(
-            run_dir=str(folder),
-            name=title,
-            group="-".join(sweep.parts[-2:]) if sweep else None,
+            run_dir=str(self.folder),
+            name=self.title,
+            group=self.group,
             job_type=name_of(config.mode),
             tags=[name_of(config.model), name_of(config.mode)],
             config=described,
         )
 
+
+def cell(composed: DictConfig) -> None:
+    """Run one cell, where its mode can act."""
+    context, config = HydraConfig.get(), live(composed)
+    folder = Path(context.runtime.output_dir)
+    outputs = Path(context.runtime.cwd, config.outputs)
+    sweep = folder.parent if context.mode == RunMode.MULTIRUN else None
+    title = named(config, context.overrides.task)
     if config.force or not config.resume:
         roots = [sweep] if sweep else []  # what this sweep measured is as new as it gets
     else:
         roots = [outputs, sweep or folder]
     if sweep:
         print(f"\n[{context.job.num}] {title}", flush=True)
+    group = "-".join(sweep.parts[-2:]) if sweep else None
+    here = Cell(config, folder, title, group, roots)
+    if config.mode.apart:
+        models.forget()  # a second one rarely fits beside it
+        elsewhere(here)
+    else:
+        process.rest()
+        here.perform(models)
+
+
+def elsewhere(one: Cell) -> None:
+    """Run a cell in a process of its own; should that end, the record says how."""
     try:
-        runner.run(config, folder, start_tracker, models, roots, illustrate=illustrate)
-    except runner.Refused as refusal:
-        complain(f"{title}: {refusal}")
-    except Exception as error:  # a cell must not stop its sweep
-        complain(f"{title}: {type(error).__name__}: {error} (traceback in {folder / FILE})")
+        process.running().ask(one)
+    except process.ProcessEnded as error:
+        complain(f"{one.title}: {error}")
+        if (one.folder / FILE).exists():
+            ended = Failure(type(error).__name__, str(error), traceback="")
+            begun = load(one.folder)
+            save(dataclasses.replace(begun, status=Status.failed, error=ended), one.folder)
 
 
 def illustrate(run: RunRecord, samples: Mapping[str, Any], folder: Path) -> list[Path]:
@@ -117,12 +160,20 @@ def main(conf: Path, arguments: list[str]) -> int:
 
 def check_data(requested: Sequence[RunConfig]) -> None:
     """Refuse what lacks its data or its model, before any model is loaded."""
+    pressed = []
+    for config in requested:
+        if isinstance(config.mode, KVPress):
+            require_suited(config.evaluation)
+            process.require_installed()
+            pressed.append(config.mode)
     seen = set()
     for config in requested:
         needs = repr((config.model, config.evaluation))
         if needs not in seen:
             runner.prepare(config)
         seen.add(needs)
+    for mode in pressed:
+        process.running().ask(process.Check(mode))
 
 
 def complain(text: str) -> None:

@@ -17,13 +17,16 @@ from omegaconf import MISSING, DictConfig, OmegaConf
 from memollm.evaluation.base import Evaluation
 from memollm.hf.models import ModelSource
 from memollm.memory.ebbinghaus import Memory
+from memollm.memory.policy import Policy
 from memollm.memory.retention import RetentionCurve
 from memollm.modes.base import Mode
 from memollm.registry import groups, import_parts
 from memollm.tracking.base import Tracker
 
-ROOMS = ("memory", "modes", "evaluation", "tracking")  # a file added here is found by itself
-MODULES = ("memollm.hf.models",)  # the one module of its room that is light enough to compose with
+# A file added to these rooms is found by itself.
+ROOMS = ("memory", "modes", "policies", "evaluation", "tracking")
+# The modules of their rooms that are light enough to compose with.
+MODULES = ("memollm.hf.models", "memollm.kvpress.mode")
 
 
 @dataclass
@@ -33,10 +36,12 @@ class RunConfig:
     model: ModelSource = MISSING
     mode: Mode = MISSING
     retention: RetentionCurve = MISSING
+    policy: Policy = MISSING
     memory: Memory = field(default_factory=Memory)
     evaluation: dict[str, Any] = field(default_factory=dict)  # each an Evaluation
     tracker: Tracker = MISSING
-    threshold: Any = Memory.threshold  # see memory/threshold.py
+    threshold: Any = None  # see memory/threshold.py; null: 0.01, unless there is a budget
+    budget: Any = None  # tokens to keep: share (0, 1) or count; see memory/budget.py
     memory_strength: float = Memory.strength
     layer_fraction: float = Memory.layer_fraction
     seed: int = 0
@@ -45,6 +50,8 @@ class RunConfig:
     force: bool = False  # measure everything again; the same as resume=false
 
     def __post_init__(self) -> None:
+        self.threshold, self.budget = self.memory.threshold, self.memory.budget  # what holds
+        self.mode.check(self.memory)
         # An experiment may have settings for evaluations that were not chosen: those are no parts.
         chosen = {name: it for name, it in self.evaluation.items() if isinstance(it, Evaluation)}
         self.evaluation = chosen

@@ -57,10 +57,13 @@ def memory_use(samples: Mapping[str, Sequence[Mapping[str, Any]]]) -> Memory | N
         return None
     longest = max(use["seen_tokens"] for use in uses)
     uses = [use for use in uses if use["seen_tokens"] == longest]
+    shares = [share for use in uses if (share := use.get("kept_share")) is not None]
     layers = zip(*(use["kept_tokens"] for use in uses), strict=True)
     return Memory(
         kept_tokens=[sum(layer) / len(uses) for layer in layers],
         seen_tokens=longest,
         kv_bytes=sum(use["kv_bytes"] for use in uses) / len(uses),
         kv_bytes_baseline=sum(use["kv_bytes_baseline"] for use in uses) / len(uses),
+        kept_share=sum(shares) / len(shares) if shares else None,
+        thresholds=uses[0].get("thresholds"),
     )

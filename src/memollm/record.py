@@ -65,6 +65,8 @@ class Memory:
     seen_tokens: int
     kv_bytes: float
     kv_bytes_baseline: float  # what the untouched model would hold
+    kept_share: float | None = None  # of the tokens seen, mean over memory layers: the budget met
+    thresholds: list[float] | None = None  # per memory layer, given or solved for; None: no number
 
 
 @dataclass(frozen=True)
@@ -83,6 +85,7 @@ class RunRecord:
     baseline_hashes: Mapping[str, str] = field(default_factory=dict)  # ... of the untouched model
     resumed_from: str | None = None  # the unfinished run that this one goes on with
     reused_from: Mapping[str, str] = field(default_factory=dict)  # evaluation: run that measured it
+    detectable: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # by evaluation
     tracker_error: str | None = None  # what the tracker, a mirror, could not take
 
 
@@ -132,6 +135,7 @@ def parse(text: str) -> RunRecord:
         baseline_hashes=dict(data.get("baseline_hashes") or {}),
         resumed_from=data.get("resumed_from"),
         reused_from=dict(data.get("reused_from") or {}),
+        detectable=dict(data.get("detectable") or {}),
         tracker_error=data.get("tracker_error"),
     )
 
@@ -195,4 +199,6 @@ def _memory(entry: Mapping[str, Any]) -> Memory:
         seen_tokens=int(entry["seen_tokens"]),
         kv_bytes=float(entry["kv_bytes"]),
         kv_bytes_baseline=float(entry["kv_bytes_baseline"]),
+        kept_share=None if entry.get("kept_share") is None else float(entry["kept_share"]),
+        thresholds=entry.get("thresholds"),
     )

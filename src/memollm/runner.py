@@ -20,6 +20,7 @@ from rich.console import Console
 from memollm import identity, resume
 from memollm.config import RunConfig
 from memollm.evaluation.base import Evaluation, Subject
+from memollm.evaluation.liveness import require_alive
 from memollm.journal import Journal
 from memollm.loading import Models
 from memollm.mirror import Mirror
@@ -88,6 +89,7 @@ def run(
             subject = _subject(config, missing, models, voice)
             journal.update(provenance={**begun.provenance, "device": str(subject.device)})
             for name, evaluation in missing.items():
+                _plan(name, evaluation, subject, roots, journal, voice)
                 _seed(config.seed)
                 _measure(name, evaluation, subject, journal, mirror, voice)
         journal.finish()
@@ -128,7 +130,30 @@ def _subject(
     for name, evaluation in evaluations.items():
         with _refusing(f"evaluation.{name}: "):
             evaluation.check(subject)
+    require_alive(subject)
     return subject
+
+
+def _plan(
+    name: str,
+    evaluation: Evaluation,
+    subject: Subject,
+    roots: Sequence[Path],
+    journal: Journal,
+    voice: Voice,
+) -> None:
+    """Say what the run will be able to tell, before it costs anything."""
+    if evaluation.outcome is None:
+        return
+    # Slow to import, and needed by who measures alone.
+    from memollm import planning
+    from memollm.statistics.pairing import Outcome
+
+    outcome, prompts = Outcome(evaluation.outcome), evaluation.prompts(subject)
+    baseline = journal.record.baseline_hashes[name]
+    found = planning.plan(name, outcome, prompts, baseline, roots)
+    journal.update(detectable={**journal.record.detectable, name: asdict(found)})
+    voice.say(planning.told(name, outcome, found))
 
 
 def _measure(
