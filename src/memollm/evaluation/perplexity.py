@@ -75,7 +75,7 @@ class Perplexity(TextEvaluation):
 
     text: Any = "bundled"  # as evaluation.text.load reads it, or a list of such
     documents: Documents = Documents.joined
-    max_tokens: int | None = 16384  # budget of tokens fed, of each text; null: all there is
+    max_tokens: int | None = 32768  # budget of tokens fed, of each text; null: all there is
     context: int | None = 4096  # tokens, the longest window; null: whole documents
     method: Method = Method.streaming
     stride: int = 512  # tokens, for ``strided``; at most ``context``
