@@ -1,12 +1,16 @@
 """Samples: exact in length, a function of their generator, and labelled as they claim."""
 
+import re
+
 import numpy as np
 import pytest
 
-from memollm.reference import chains, facts, samples, wordings
+from memollm.reference import chains, facts, pairs, samples, tracking, wordings
 from memollm.reference.batches import KINDS, jumps
+from memollm.reference.config import Stage, TrainConfig
 from memollm.reference.pieces import Role, encode
 from memollm.reference.probes import PROBES, answer_span
+from memollm.reference.step import learning_rate
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
@@ -48,6 +52,31 @@ def test_a_chain_lists_every_name_that_leads_to_the_value(rng, library):
     sample = chains.chain(rng, library, 600, hops=2, chains=1)
     text = library.tokenizer.decode(sample.tokens.tolist())
     assert text.count("VAR ") >= 5  # three names on the left, two on the right
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_a_pair_that_is_asked_for_stands_in_the_object(seed, library):
+    sample = pairs.pairs(np.random.default_rng(seed), library, 500)
+    data, _, asked = library.tokenizer.decode(sample.tokens.tolist()).partition("}\n\n")
+    stated = dict(re.findall(r'"([^"]+)": "([^"]+)"', data))
+    found = re.findall(r'Key: "([^"]+)"\nCorresponding value: "([^"]+)"', asked)
+    assert found and all(stated[key] == value for key, value in found)
+
+
+def test_an_answer_of_tracking_names_the_chain_in_its_order(library):
+    sample = tracking.tracking(np.random.default_rng(3), library, 700)
+    text = library.tokenizer.decode(sample.tokens.tolist())
+    last = text[text.rindex("hidden in the following text") :]
+    names = last[last.rindex("they are: ") :].split()[2:]
+    assert names == re.findall(r"VAR (\w+) =", last)
+
+
+def test_the_finish_warms_up_and_falls_to_zero_on_its_own():
+    config = TrainConfig(stages=[Stage(10, 64, 1)], finish=[Stage(5, 64, 1)], warmup=2)
+    rates = [learning_rate(config, step) for step in range(15)]
+    assert rates[9] < rates[5] == config.learning_rate
+    assert rates[10] == config.finish_rate / 2
+    assert rates[11:] == sorted(rates[11:], reverse=True) and 0 < rates[14] < rates[11]
 
 
 def test_jumps_only_grow_and_stay_within_bounds(rng):

@@ -36,6 +36,7 @@ def small(output: Path, text: Path, **changes) -> TrainConfig:
         "shares": [1.0],
         "architecture": Architecture(vocabulary=700, feed_forward=32, layers=3),
         "stages": [Stage(4, 384, 2, needle=0.5), Stage(2, 256, 2, dense=0.5, copy=0.5)],
+        "finish": [],
         "warmup": 2,
         "checkpoint_every": 3,
         "log_every": 1,

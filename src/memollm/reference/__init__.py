@@ -15,3 +15,8 @@ def weights_path() -> Path:
 def text_path() -> Path:
     """English the model has never seen: for perplexity and as haystack."""
     return Path(__file__).parent / "text" / "english.txt"
+
+
+def gates_path() -> Path:
+    """Folder of the model's strength gates (``strength=learned``)."""
+    return Path(__file__).parent / "gates"

@@ -9,11 +9,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from memollm.reference import chains, samples
+from memollm.reference import chains, pairs, samples, tracking
 from memollm.reference.config import Stage, TrainConfig
 from memollm.reference.library import Library
 
-KINDS = (samples.text, samples.needle, samples.dense, chains.chain, samples.copy)
+KINDS = (
+    samples.text, samples.needle, samples.dense, chains.chain, samples.copy,
+    samples.keyless, pairs.pairs, tracking.tracking,
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -26,12 +29,13 @@ class Batch:
 
 
 def steps_of(config: TrainConfig) -> list[int]:
-    """Steps of each stage, after scaling the budget."""
-    return [max(1, round(stage.steps * config.scale)) for stage in config.stages]
+    """Steps of each stage, the finish's last, after scaling the budget."""
+    stages = [*config.stages, *config.finish]
+    return [max(1, round(stage.steps * config.scale)) for stage in stages]
 
 
 def stage_at(config: TrainConfig, step: int) -> Stage:
-    for stage, steps in zip(config.stages, steps_of(config), strict=True):
+    for stage, steps in zip([*config.stages, *config.finish], steps_of(config), strict=True):
         if step < steps:
             return stage
         step -= steps
@@ -42,6 +46,7 @@ def draw_batch(config: TrainConfig, library: Library, step: int) -> Batch:
     rng = np.random.default_rng([config.seed, step])
     stage = stage_at(config, step)
     shares = [stage.needle, stage.dense, stage.chain, stage.copy]
+    shares += [stage.keyless, stage.pairs, stage.tracking]
     shares = [1 - sum(shares), *shares]
     drawn = [
         KINDS[kind](rng, library, stage.length)

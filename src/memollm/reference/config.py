@@ -36,6 +36,9 @@ class Stage:
     dense: float = 0.0
     chain: float = 0.0
     copy: float = 0.0
+    keyless: float = 0.0
+    pairs: float = 0.0
+    tracking: float = 0.0
 
 
 def _stages() -> list[Stage]:
@@ -49,6 +52,17 @@ def _stages() -> list[Stage]:
     ]
 
 
+def _finish() -> list[Stage]:
+    lengths = {1024: 1600, 2048: 200, 4096: 20}
+    return [
+        Stage(
+            steps, length, 2, needle=0.26, dense=0.03, chain=0.05, keyless=0.14, pairs=0.14,
+            tracking=0.10,
+        )
+        for length, steps in lengths.items()
+    ]  # fmt: skip
+
+
 @dataclass
 class TrainConfig:
     """One training; with the seed it decides every weight."""
@@ -59,9 +73,12 @@ class TrainConfig:
     held_out: list[str] = field(default_factory=list)  # globs of documents never trained on
     architecture: Architecture = field(default_factory=Architecture)
     stages: list[Stage] = field(default_factory=_stages)
+    # Then, at a rate of their own: the prompts of published tasks, on top of what was learnt.
+    finish: list[Stage] = field(default_factory=_finish)
     scale: float = 1.0  # multiplies the steps of every stage: a larger or a smaller budget
     seed: int = 0
     learning_rate: float = 2e-3
+    finish_rate: float = 1e-3  # falls to zero over the finish
     warmup: int = 300  # steps
     decay: float = 0.3  # the last share of the steps, over which the rate falls to zero
     weight_decay: float = 0.1

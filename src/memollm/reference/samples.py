@@ -13,6 +13,7 @@ import numpy as np
 from memollm.reference.facts import Fact, draw_facts
 from memollm.reference.library import Library
 from memollm.reference.pieces import Piece, Role, encode
+from memollm.reference.wordings import KEYLESS
 
 INTRODUCTIONS = (
     "Some special magic numbers are hidden within the following text. Make sure to memorize it. "
@@ -130,6 +131,11 @@ def needle(
         raise ValueError(f"length {length} is too short for one needle and its question")
     haystack = library.noise(room()) if rng.random() < 0.1 else library.window(rng, room())
     return _assemble(rng, library, opening, haystack, stated, asked)
+
+
+def keyless(rng: np.random.Generator, library: Library, length: int) -> Sample:
+    """One fact without a name in a haystack, as passkeys are."""
+    return needle(rng, library, length, draw_facts(rng, library.vocabulary, 1, KEYLESS))
 
 
 def _assemble(rng, library, opening, haystack, stated, asked) -> Sample:

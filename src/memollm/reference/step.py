@@ -55,11 +55,19 @@ def losses(model: Qwen2ForCausalLM, batch: Batch, bfloat16: bool) -> tuple[Tenso
 
 
 def learning_rate(config: TrainConfig, step: int) -> float:
-    """Linear warm-up, constant, linear decay over the last share of the steps."""
-    total = sum(steps_of(config))
+    """Linear warm-up, constant, linear decay over the last share of the steps; then the finish.
+
+    The finish warms up again and decays to zero over all of its steps.
+    """
+    first = sum(steps_of(config)[: len(config.stages)])
+    if step < first:
+        peak, total, decay = config.learning_rate, first, config.decay
+    else:
+        peak, total, decay = config.finish_rate, sum(steps_of(config)) - first, 1.0
+        step -= first
     rising = min(1.0, (step + 1) / config.warmup)
-    falling = min(1.0, (total - step) / (config.decay * total)) if config.decay else 1.0
-    return config.learning_rate * rising * falling
+    falling = min(1.0, (total - step) / (decay * total)) if decay else 1.0
+    return peak * rising * falling
 
 
 def build_optimizer(model: Qwen2ForCausalLM, config: TrainConfig) -> torch.optim.AdamW:
