@@ -125,7 +125,7 @@ def _remembered(model: PreTrainedModel, memory: Memory, pair: list[Tensor], shar
         if not isinstance(layer, MemoryLayer):
             cache.update(pair[0], pair[1], index)
             continue
-        layer.remembering.append(*pair)
+        layer.remembering.store.append(*pair)
         gone = torch.ones(context, dtype=torch.bool)
         gone[torch.randperm(context)[: round(share * context)]] = False
         layer.remembering.forget(gone.expand(batch, context))

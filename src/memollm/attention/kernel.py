@@ -39,6 +39,7 @@ def attend(queries: Queries, keys: Keys, values: Values, view: View) -> tuple[Ou
     if not view.plain or count > 1:
         scores = _adjusted(scores.view(batch, heads, count, pairs), view)
     weights = _softmax(scores, view.sink_logits).view(batch, heads, count, pairs)
+    del scores  # as large as the weights: at long contexts most of the memory that a chunk needs
     seen = weights
     if view.value_scale is not None:
         seen = weights * view.value_scale[:, None, None].to(weights.dtype)
@@ -69,13 +70,17 @@ def _adjusted(scores: Weights, view: View) -> Weights:
 
 
 def _softmax(
-    scores: Float[Tensor, "*rows pairs"], sink_logits: Float[Tensor, " heads"] | None
+    scores: Float[Tensor, "*rows pairs"], sink_logits: Float[Tensor, "*batch heads"] | None
 ) -> Float[Tensor, "*rows pairs"]:
     """In float32 at least."""
     if sink_logits is not None:
         # A learned logit per head that takes part in the sum and is attended to by nobody
         # (gpt-oss).
-        sinks = sink_logits.to(scores.dtype).view(1, -1, 1, 1).expand(*scores.shape[:3], 1)
+        sinks = (
+            sink_logits.to(scores.dtype)
+            .view(-1, scores.shape[1], 1, 1)
+            .expand(*scores.shape[:3], 1)
+        )
         return _softmax(torch.cat([scores, sinks], dim=-1), None)[..., :-1].contiguous()
     if scores.dtype in (torch.float32, torch.float64):
         return torch.softmax(scores, dim=-1)

@@ -14,7 +14,8 @@ class View:
 
     scaling: float  # factor on the logits, normally head_dim ** -0.5
     softcap: float | None = None  # logits are bounded by c tanh(x / c) (Gemma 2)
-    sink_logits: Float[Tensor, " heads"] | None = None  # learned attention sinks (gpt-oss)
+    # learned attention sinks (gpt-oss); where rows are heads of a model, theirs
+    sink_logits: Float[Tensor, "*batch heads"] | None = None
     key_scale: Float[Tensor, "batch pairs"] | None = None
     value_scale: Float[Tensor, "batch pairs"] | None = None
     bias: Float[Tensor, "batch pairs"] | None = None
