@@ -64,7 +64,7 @@ class Scenario:
                 yield at, min(at + size, stop)
 
     def layer(self, mode: Mode, **options):
-        return Remembering(self.memory, mode, rules(self.memory, 1)[0], **options)
+        return Remembering(self.memory, mode, rules(self.memory, mode, [None])[0], **options)
 
     def run(self, layer: Remembering):
         """Outputs of all tokens (1, heads, tokens, dim)."""
@@ -74,11 +74,11 @@ class Scenario:
             outs.append(layer.forward(q, k, v, self.view)[0])
         return torch.cat(outs, dim=2)
 
-    def oracle(self, mode: Mode):
-        """The oracle's outputs and the oracle itself, after the same chunks."""
+    def oracle_of(self, mode: Mode):
+        """An oracle that has seen nothing."""
         memory = self.memory
         soft = mode if isinstance(mode, SoftDelete) else None
-        oracle = Oracle(
+        return Oracle(
             memory.strength, memory.time_step, memory.reinforcement, memory.recall_threshold,
             memory.threshold if memory.budget is None else 0.0, memory.budget,
             memory.sinks, memory.recent, self.window,
@@ -86,6 +86,10 @@ class Scenario:
             floor=soft.floor if soft else 0.0,
             compounding=soft.compounding if soft else False,
         )  # fmt: skip
+
+    def oracle(self, mode: Mode, oracle: Oracle | None = None):
+        """The oracle's outputs and the oracle itself, after the same chunks."""
+        oracle = self.oracle_of(mode) if oracle is None else oracle
         outs = []
         rows = [t[0].transpose(0, 1).tolist() for t in self.qkv]
         for start, stop in self.chunks():

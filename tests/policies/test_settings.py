@@ -99,6 +99,10 @@ def test_what_rules_are_given():
         (["policy=window", "budget=0.5"], "policy=window is not allowed with mode=soft_delete"),
         (["policy=full"], "policy=full is not allowed with mode=soft_delete"),
         (["budget=0.5"], "budget=0.5 is not allowed with mode=soft_delete, which keeps and reads"),
+        (
+            ["schedule=linear"],
+            "schedule=linear is not allowed with mode=soft_delete, which forgets",
+        ),
     ],
 )
 def test_soft_deletion_refuses_what_would_change_nothing(arguments, message):

@@ -37,6 +37,13 @@ class Ledger:
         for name, column in state.items():
             self.state[name][rows, tokens] = column[forgotten].cpu()
 
+    def last_forgotten_at(self, rows: int) -> Int[Tensor, " tokens"]:
+        """When the last of the first ``rows`` forgot each token; -1: one of them has not."""
+        noted = self.forgotten_at[:rows]
+        if not noted.numel():
+            return torch.zeros(0, dtype=torch.long)
+        return torch.where((noted < 0).any(dim=0), -1, noted.amax(dim=0))
+
     def select_rows(self, rows: Int[Tensor, " rows"]) -> None:
         """Make ``rows`` of the batch the new batch."""
         if self.forgotten_at.numel():

@@ -15,7 +15,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
@@ -23,14 +23,17 @@ from transformers import PreTrainedModel
 from transformers.cache_utils import Cache, DynamicCache, DynamicLayer
 
 from memollm.cache.ledger import Ledger
-from memollm.hf import attention
+from memollm.hf import attention, surprise
 from memollm.hf.families import UnsupportedModelError, memory_layers
+from memollm.hf.gates import sources
+from memollm.hf.inputs import watching_inputs
 from memollm.hf.layer import MemoryLayer
 from memollm.hf.remembering import Remembering
 from memollm.hf.rules import rules
 from memollm.hf.slab_layer import SlabLayer
 from memollm.memory.aggregation import Council
 from memollm.memory.ebbinghaus import Aggregation, Memory
+from memollm.memory.strength.base import Reads
 from memollm.modes.base import Mode
 from memollm.modes.sparse_attention import SparseAttention
 
@@ -82,16 +85,20 @@ def attach(
         model.register_forward_hook(attachment.after, with_kwargs=True),
     ]
     model.__dict__[ATTACHED] = attachment
+    watching = ExitStack()
+    if attachment.reads is Reads.inputs:
+        watching.enter_context(watching_inputs(model, attachment.layers))
     try:
         model.set_attn_implementation(attention.NAME)
         model.__dict__["generate"] = attachment.generating(model.generate)  # pyright: ignore
-        if attachment.memory.aggregation == Aggregation.vote and model.generation_config:
+        if attachment.by_chunk and model.generation_config:
             model.generation_config.prefill_chunk_size = attachment.memory.prefill_chunk
         with torch.no_grad():
             yield attachment
     finally:
         for hook in hooks:
             hook.remove()
+        watching.close()
         attachment.close()
         del model.__dict__[ATTACHED]
         model.__dict__.pop("generate", None)
@@ -108,7 +115,12 @@ class Attachment:
     def __init__(self, model: PreTrainedModel, memory: Memory, mode: Mode, ledger: bool) -> None:
         self.memory, self.mode, self.ledger = memory, mode, ledger
         self.layers = memory_layers(type(model), model.config, memory)
-        self._rules = rules(memory, len(self.layers))
+        fades = memory.policy.fades and mode.forgets
+        self.reads = memory.birth.reads if fades else Reads.nothing  # what strengths depend on
+        born = sources(model, memory, self.layers) if fades else [None] * len(self.layers)
+        self._rules = rules(memory, mode, born)
+        # Whether what is decided after a chunk needs all layers, so that a pass can hold one.
+        self.by_chunk = memory.aggregation == Aggregation.vote or self.reads is Reads.surprisal
         self._config = model.config.get_text_config(decoder=True)
         self._generation_config = model.generation_config
         self._signature = inspect.signature(model.forward)
@@ -117,6 +129,7 @@ class Attachment:
             "",
         )
         self.cache: Cache | None = None  # of the last forward pass
+        self._pass: surprise.Pass | None = None  # the one under way, if its surprisal is wanted
 
     def new_cache(self) -> Cache:
         """An empty cache with memory layers, for ``past_key_values``."""
@@ -141,9 +154,12 @@ class Attachment:
             layer.valid = valid
             layer.candidates = _candidates(call, layer, tokens.shape[1])
             layer.calls, layer.attached = 0, True
+        if self.reads is Reads.surprisal:
+            guesses = max(layer.candidates for layer in self.memory_layers(cache))
+            self._pass = surprise.begin(call, valid, self.memory.prefill_chunk, guesses)
         return (), call
 
-    def after(self, model: PreTrainedModel, args: tuple, kwargs: dict, output: Any) -> None:
+    def after(self, model: PreTrainedModel, args: tuple, kwargs: dict, output: Any) -> Any:
         """After a forward pass: make sure that every memory layer took part in it."""
         assert self.cache is not None
         silent = [i for i in self.layers if not getattr(self.cache.layers[i], "calls", 0)]
@@ -153,6 +169,11 @@ class Attachment:
                 f"{type(model).__name__}: layers {silent} did not pass the keys that their cache "
                 "gave them to Transformers' attention interface; the memory had no effect there"
             )
+        if self._pass is not None:
+            layers = self.memory_layers(self.cache)
+            output.logits = surprise.finish(self._pass, output.logits, layers)
+            self._pass = None
+        return output
 
     def close(self) -> None:
         """Let the cache be used no more, until the next forward pass under a memory."""

@@ -15,6 +15,7 @@ from memollm.attention.kernel import attend
 from memollm.attention.plain import attend_plainly, is_quicker
 from memollm.attention.view import View
 from memollm.hf.families import UnsupportedModelError
+from memollm.hf.inputs import given_inputs
 from memollm.hf.layer import TAG, MemoryLayer
 
 NAME = "memollm"
@@ -76,8 +77,9 @@ def memory_attention(
     _require_plain(layer, attention_mask, dropout)
     layer.calls += 1
     out, weights = layer.remembering.forward(
-        query, key, value, view, layer.valid, layer.candidates, wants_weights
-    )
+        query, key, value, view, layer.valid, layer.candidates, wants_weights,
+        given_inputs(module) if layer.reads_inputs else None,
+    )  # fmt: skip
     return out.transpose(1, 2).contiguous(), weights
 
 

@@ -29,8 +29,27 @@ class TokenStates:
 
 
 def token_states(layer: Remembering, row: int = 0) -> TokenStates:
-    """The states of all tokens that ``row`` has seen."""
-    tokens = int(layer.seen[row])
+    """The states of all tokens that sequence ``row`` has seen.
+
+    Where key-value heads have a memory each: what they know on average, the least age, and what any
+    of them keeps.
+    """
+    heads = [_row_states(layer, row * layer.heads + head) for head in range(layer.heads)]
+    if len(heads) == 1:
+        return heads[0]
+    kept = torch.stack([it.kept for it in heads]).any(dim=0)
+    died = torch.stack([it.forgotten_at for it in heads])
+    return TokenStates(
+        torch.stack([it.retention for it in heads]).mean(dim=0),
+        torch.stack([it.strength for it in heads]).mean(dim=0),
+        torch.stack([it.age for it in heads]).amin(dim=0),
+        kept,
+        torch.where((died < 0).any(dim=0), -1, died.amax(dim=0)),
+    )
+
+
+def _row_states(layer: Remembering, row: int) -> TokenStates:
+    tokens = int(layer.store.seen[row])
     strength = torch.full((tokens,), torch.nan)
     recalled = torch.full((tokens,), tokens, dtype=torch.long)
     died = torch.full((tokens,), -1)

@@ -7,6 +7,7 @@ from torch import Tensor
 from transformers.cache_utils import CacheLayerMixin
 
 from memollm.hf.remembering import Remembering
+from memollm.memory.strength.base import Reads
 
 TAG = "memollm_layer"  # attribute of the keys handed to the attention function: who they belong to
 
@@ -29,6 +30,9 @@ class MemoryLayer(CacheLayerMixin):
         self.valid: Tensor | None = None  # of the forward pass under way: False on pads
         self.candidates = 0  # last tokens of the forward pass that may be taken back
         self.calls = 0  # attention calls of the forward pass under way; see attach
+        birth = remembering.memory.birth
+        self.reads_inputs = bool(remembering.rule.given) and birth.reads is Reads.inputs
+        self.expected: Tensor | None = None  # logits for the next token; see surprise
         self.attached = False  # whether a forward pass under the memory is under way
 
     def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
@@ -75,16 +79,21 @@ class MemoryLayer(CacheLayerMixin):
         self.remembering.crop(-tokens_to_remove)
 
     def reorder_cache(self, beam_idx: Tensor) -> None:
-        self.remembering.select_rows(beam_idx)
+        self._select_rows(beam_idx)
 
     def batch_repeat_interleave(self, repeats: int) -> None:
-        rows = torch.arange(len(self.remembering.seen)).repeat_interleave(repeats)
-        self.remembering.select_rows(rows)
+        self._select_rows(torch.arange(len(self.remembering.seen)).repeat_interleave(repeats))
 
     def batch_select_indices(self, indices: Tensor) -> None:
-        self.remembering.select_rows(indices)
+        self._select_rows(indices)
+
+    def _select_rows(self, rows: Tensor) -> None:
+        self.remembering.select_rows(rows)
+        if self.expected is not None:
+            self.expected = self.expected[rows.to(self.expected.device)]
 
     def reset(self) -> None:
+        self.expected = None
         self.remembering.reset()
 
     def offload(self) -> None:

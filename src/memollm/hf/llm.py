@@ -77,6 +77,7 @@ class EbbinghausLLM:
         return_attention_weights: bool = False,
         verbose: bool = False,
         seed: int | None = None,
+        force_exact_length: bool = False,
         **options: Any,
     ) -> dict[str, Any]:
         """Continue a prompt, or a batch of prompts, and tell what the memory did.
@@ -96,6 +97,7 @@ class EbbinghausLLM:
             return_attention_weights: add ``token_weights``.
             verbose: print the memory of each layer.
             seed: seed of the random numbers, for draws that repeat.
+            force_exact_length: go on for ``max_new_tokens`` where the model would end the text.
             options: whatever else ``model.generate`` takes, but for what gives a prompt several
                 sequences (see ``attach`` for that).
 
@@ -123,6 +125,8 @@ class EbbinghausLLM:
             seed_everything(seed)
         if do_sample:
             options = {"temperature": temperature, "top_p": top_p, "top_k": top_k, **options}
+        if force_exact_length:
+            options = {"min_new_tokens": max_new_tokens, **options}
         ends = self._ends(options)
         started = time.perf_counter()
         with attach(self.model, self.memory, mode, ledger=return_attention_weights) as attachment:

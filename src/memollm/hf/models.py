@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     Check: TypeAlias = Callable[[type[PreTrainedModel], PreTrainedConfig], object]
 
+SCRATCH = "memollm_scratch"  # model_type of models that task=train makes
 DTYPES = ("auto", "float32", "bfloat16", "float16", "float64")
 
 
@@ -97,14 +98,14 @@ class ReferenceModel(ModelSource):
     """The model that comes with this package: small, trained to read English and to retrieve."""
 
     def context_length(self) -> int | None:
-        return _context_length(weights_path())
+        return context_length(weights_path())
 
     def fingerprint(self) -> str:
-        return _weights_hash(weights_path())
+        return weights_hash(weights_path())
 
     def load(self, check: Check | None = None) -> Loaded:
         self.prepare()
-        return _pretrained(self, str(weights_path()), "reference", check)
+        return load_folder(self, str(weights_path()), "reference", check)
 
 
 @register("model", "hf")
@@ -133,10 +134,10 @@ class HubModel(ModelSource):
             )
 
     def context_length(self) -> int | None:
-        return _context_length(Path(self.name or "").expanduser())
+        return context_length(Path(self.name or "").expanduser())
 
     def fingerprint(self) -> str:
-        return _weights_hash(Path(self.name or "").expanduser())
+        return weights_hash(Path(self.name or "").expanduser())
 
     def load(self, check: Check | None = None) -> Loaded:
         self.prepare()
@@ -145,7 +146,7 @@ class HubModel(ModelSource):
         where = str(path) if path.is_dir() else self.name
         options = {"revision": self.revision, "trust_remote_code": self.trust_remote_code}
         try:
-            return _pretrained(self, where, self.name, check, **options)
+            return load_folder(self, where, self.name, check, **options)
         except OSError as error:
             raise ValueError(
                 f"model.name={self.name!r} could not be loaded: it is no local folder, and the "
@@ -192,14 +193,19 @@ class RandomModel(ModelSource):
         return Loaded(f"random {self.model_type}", model.eval(), tokenizer)
 
 
-def _context_length(folder: Path) -> int | None:
+def _is_scratch(folder: Path) -> bool:
+    file = folder / "config.json"
+    return file.is_file() and json.loads(file.read_text()).get("model_type") == SCRATCH
+
+
+def context_length(folder: Path) -> int | None:
     """As config.json of a local model says."""
     file = folder / "config.json"
     return json.loads(file.read_text()).get("max_position_embeddings") if file.is_file() else None
 
 
 @functools.cache
-def _weights_hash(folder: Path) -> str:
+def weights_hash(folder: Path) -> str:
     """SHA-256 of a local model's weights; empty for one that is not local."""
     digest = hashlib.sha256()
     for file in sorted(folder.glob("*.safetensors")):
@@ -208,11 +214,13 @@ def _weights_hash(folder: Path) -> str:
     return digest.hexdigest()
 
 
-def _pretrained(
+def load_folder(
     source: ModelSource, where: str, name: str, check: Check | None, **options: Any
 ) -> Loaded:
     from transformers import AutoConfig, AutoModelForCausalLM
 
+    if _is_scratch(Path(where)):
+        import memollm.scratch.model  # noqa: F401 - makes itself known to Transformers
     _check(AutoConfig.from_pretrained(where, **options), check)
     tokenizer = _tokenizer(where, **options)
     with _quiet() if Path(where).is_dir() else nullcontext():

@@ -51,7 +51,7 @@ class HFProbe:
 
     def twin(self) -> HFSubject:
         memory, layers = self.subject.memory, len(self.subject.memory_layers)
-        observes = layers > 0 and rules(memory, layers)[0].observes
+        observes = layers > 0 and rules(memory, self.subject.mode, [None] * layers)[0].observes
         everything = Memory(
             threshold=0.0,
             # Who watches attention computes it another way, to the last bit.
@@ -59,6 +59,8 @@ class HFProbe:
             recall_threshold=None,
             layer_fraction=memory.layer_fraction,
             prefill_chunk=memory.prefill_chunk,
+            granularity=memory.granularity,
+            pattern=memory.pattern,
         )
         mode = SparseAttention() if self.subject.has_memory else Baseline()
         return self._under(everything, mode)
@@ -98,7 +100,7 @@ class HFProbe:
                     sight.weights[module.layer_idx] = weights
                 return out, None
 
-            with _attention(self.subject.model, watched):
+            with attending_by(self.subject.model, watched):
                 yield sight
 
     @contextmanager
@@ -124,16 +126,17 @@ class HFProbe:
                 seen = seen.expand(len(query), 1, *seen.shape[-2:])
                 return memory_attention(module, query, key, value, seen, **rest)
 
-            with _attention(self.subject.model, near):
+            with attending_by(self.subject.model, near):
                 yield windowed
 
     def visible(self, session: Session) -> dict[int, Tensor]:
         found = {}
-        for index, layer in _memory_layers(session):
-            slab, seen = layer.remembering.slab, layer.remembering.seen
-            visible = torch.zeros(int(seen[0]), dtype=torch.bool)
-            visible[slab["position"][0][~slab["hidden"][0]].long().cpu()] = True
-            found[index] = visible
+        for index, layer in holding_layers(session):
+            slab, heads = layer.remembering.slab, layer.remembering.heads
+            visible = torch.zeros(heads, int(layer.remembering.seen[0]), dtype=torch.bool)
+            for head in range(heads):  # of the first sequence
+                visible[head, slab["position"][head][~slab["hidden"][head]].long().cpu()] = True
+            found[index] = visible if heads > 1 else visible[0]
         return found
 
     def attenuates(self, session: Session) -> bool:
@@ -143,7 +146,7 @@ class HFProbe:
         names = [name for name in neutral if getattr(plain, name) is not None]
         return any(
             bool((layer.remembering.slab[name] != neutral[name]).any())
-            for _, layer in _memory_layers(session)
+            for _, layer in holding_layers(session)
             for name in names
         )
 
@@ -170,7 +173,7 @@ class Windowed:
 
 
 @contextmanager
-def _attention(model: PreTrainedModel, function: Callable[..., Any]) -> Iterator[None]:
+def attending_by(model: PreTrainedModel, function: Callable[..., Any]) -> Iterator[None]:
     """Have every attention call of ``model`` go through ``function`` while the block lasts."""
     AttentionInterface.register(NAME, function)
     AttentionMaskInterface.register(NAME, sdpa_mask)
@@ -182,7 +185,7 @@ def _attention(model: PreTrainedModel, function: Callable[..., Any]) -> Iterator
         model.set_attn_implementation(before or "eager")
 
 
-def _memory_layers(session: Session) -> Iterator[tuple[int, MemoryLayer]]:
+def holding_layers(session: Session) -> Iterator[tuple[int, MemoryLayer]]:
     """The memory layers that hold something, with their index in the model."""
     cache = session.cache  # pyright: ignore[reportAttributeAccessIssue] - an HFSession
     for index, layer in enumerate(cache.layers):

@@ -1,7 +1,7 @@
 """A layer that remembers: one attention layer's cache under one rule and one mode.
 
-It owns the slab of one layer, attends to it, shows its rule what was attended to and forgets whom
-the rule names. It knows tensors only: how a Hugging Face model calls it is ``layer.py``'s affair.
+It attends to the store of one layer, shows its rule what was attended to and forgets whom the rule
+names. It knows tensors only: how a Hugging Face model calls it is ``layer.py``'s affair.
 
 The order of things, for every chunk of queries (a prompt's chunks, a decoded token):
 
@@ -9,13 +9,13 @@ The order of things, for every chunk of queries (a prompt's chunks, a decoded to
     attend   in blocks of queries, which the rule observes
     settle   the rule's verdict; what the mode makes of it; eviction
 
-Positions are counted per row and without pads, so that a left-padded row goes through the same
-chunks, ages and sinks as it does alone.
+With ``memory.granularity=head`` each key-value head is a row of its own from ``forward`` on, and
+all that follows is about rows (see ``heads``).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -27,31 +27,24 @@ from memollm.attention.view import View
 from memollm.cache.ledger import Ledger
 from memollm.cache.packing import pack, packing, unpack
 from memollm.cache.slab import Slab
+from memollm.hf.attenuation import attenuate, weights_of
 from memollm.hf.chunks import blocks, chunks
 from memollm.hf.columns import Block, by_column
+from memollm.hf.heads import fold, fold_view, rows_of, unfold
+from memollm.hf.patterned import attend_patterned
+from memollm.hf.store import Checkpoint, Store
 from memollm.memory.aggregation import Council, require_votable
 from memollm.memory.ebbinghaus import Memory
-from memollm.memory.forgetting import protected
+from memollm.memory.granularity import Granularity
 from memollm.memory.prefill import observing
 from memollm.memory.rule import FadingRule, Rule
+from memollm.memory.strength.base import Reads
 from memollm.memory.tokens import Tokens
 from memollm.modes.base import Mode, Treatment
 
-STATE = ("position", "forgotten", "hidden")  # slab tensors but K, V and the rule's columns
-FREE = -1  # position of a slot that holds no token
 # While decoding, the dead are hidden and evicted together: after so many tokens, or once so many
 # are dead or this share of the slots.
 EVICT_AFTER, EVICT_SHARE = 16, 1 / 16
-
-
-@dataclass(frozen=True)
-class Checkpoint:
-    """The memory as it was after some token, for tokens that may be taken back."""
-
-    length: int
-    columns: int
-    seen: Tensor
-    state: dict[str, Tensor]
 
 
 class Remembering:
@@ -74,22 +67,35 @@ class Remembering:
             )
         self.memory, self.mode, self.rule, self.layer = memory, mode, rule, layer
         self.council, self.ledger = council, ledger
-        self.slab = Slab()
-        self.columns = 0  # tokens seen, pads and all: what positions of the model count
+        self.by_head = memory.granularity is Granularity.head
+        self.heads = 1  # rows of each sequence; as many as there are key-value heads, if by_head
         self.recording = False  # whether tokens may be taken back
-        self.seen = torch.zeros(0, dtype=torch.int32)  # tokens seen per row, without pads
         self._padded: list[tuple[int, Tensor]] = []  # first column and validity of padded passes
         self._checkpoints: list[Checkpoint] = []
         self._idle_until = 0.0  # columns before which nobody can die
-        self._hides = False  # whether any slot is hidden
         self._dead = 0  # tokens that are hidden and not evicted, in the row that has most
         self._evict_at = 0  # columns at which they are evicted
-        probe = mode.treat(torch.ones(1, 1), torch.zeros(1, 1, dtype=torch.bool))
-        self._attenuates = [
-            name
-            for name in ("key_scale", "value_scale", "bias")
-            if getattr(probe, name) is not None
-        ]
+        fades = isinstance(rule, FadingRule)
+        self._late = fades and memory.birth.reads is Reads.surprisal  # see settle_late
+        self._unsettled: tuple[Tensor | None, Tensor | None] = None, None
+        weights = weights_of(mode)
+        self._attenuates = list(weights)
+        self.store = Store(rule, weights, memory.pattern)
+
+    @property
+    def slab(self) -> Slab:
+        """Where the pairs lie, row by row."""
+        return self.store.slab
+
+    @property
+    def columns(self) -> int:
+        """Tokens seen, pads and all."""
+        return self.store.columns
+
+    @property
+    def seen(self) -> Int[Tensor, " batch"]:
+        """Tokens seen of each sequence, without pads."""
+        return self.store.seen[:: self.heads]
 
     # --- attending -----------------------------------------------------------------------------
 
@@ -102,6 +108,7 @@ class Remembering:
         valid: Bool[Tensor, "batch queries"] | None = None,
         candidates: int = 0,
         weights: bool = False,
+        inputs: Float[Tensor, "batch queries width"] | None = None,
     ) -> tuple[Float[Tensor, "batch heads queries value_dim"], Tensor | None]:
         """Append, attend, settle: chunk by chunk.
 
@@ -114,15 +121,40 @@ class Remembering:
             candidates: how many of the last tokens may be taken back; each is a chunk of its own.
             weights: whether to return attention weights (batch, heads, queries, columns), 0 where
                 a token was forgotten.
+            inputs: of the attention layer, for a rule that reads them.
         """
+        if not self.by_head:
+            return self._forward(queries, keys, values, view, valid, candidates, weights, inputs)
+        batch, heads = keys.shape[:2]
+        self.heads = heads
+        if valid is not None:
+            valid = valid.repeat_interleave(heads, dim=0)
+        out, seen_by = self._forward(
+            fold(queries, heads), fold(keys, heads), fold(values, heads),
+            fold_view(view, batch, heads), valid, candidates, weights, inputs,
+        )  # fmt: skip
+        return unfold(out, heads), None if seen_by is None else unfold(seen_by, heads)
+
+    def _forward(
+        self,
+        queries: Float[Tensor, "rows heads queries dim"],
+        keys: Float[Tensor, "rows kv_heads queries dim"],
+        values: Float[Tensor, "rows kv_heads queries value_dim"],
+        view: View,
+        valid: Bool[Tensor, "rows queries"] | None,
+        candidates: int,
+        weights: bool,
+        inputs: Float[Tensor, "batch queries width"] | None,
+    ) -> tuple[Float[Tensor, "rows heads queries value_dim"], Tensor | None]:
         count = queries.shape[2]
-        if count == 1 and valid is None and not (weights or self.recording or self._checkpoints):
-            return self._decode(queries, keys, values, view), None
+        plain = valid is None and not (weights or self.recording or self._checkpoints)
+        if count == 1 and plain and not self.memory.pattern.limits:
+            return self._decode(queries, keys, values, view, inputs), None
         if self._checkpoints:
             self._checkpoints = []
             self.evict()  # what died among tokens that have been accepted since
         if self.recording and self.columns and count == candidates + 1:
-            self._checkpoints.append(self._checkpoint())
+            self._checkpoints.append(self.store.checkpoint())
         padded = valid is not None and not bool(valid.all())
         if self.council is not None:
             require_votable(self.memory.prefill_chunk, count, candidates, padded)
@@ -131,6 +163,8 @@ class Remembering:
             order = packing(valid)
             self._padded.append((self.columns, valid))
             queries, keys, values = (pack(tensor, order) for tensor in (queries, keys, values))
+            if inputs is not None:
+                inputs = pack(inputs[:, None], order[:: self.heads])[:, 0]
             valid = valid.gather(1, order)
         else:
             valid = None
@@ -139,117 +173,103 @@ class Remembering:
         for start, stop in chunks(count, candidates, self.memory.prefill_chunk):
             part = None if valid is None else valid[:, start:stop]
             chunk = keys[:, :, start:stop], values[:, :, start:stop]
-            position = self.append(*chunk, part)
+            told = None if inputs is None else inputs[:, start:stop]
+            position = self.store.append(*chunk, part, told)
             self._attend(queries[:, :, start:stop], position, view, part, outs, shown)
-            self._settle(None if part is None else part.any(dim=1), stop - start)
+            if self._late:
+                self._unsettled = part, order
+            else:
+                self._settle(None if part is None else part.any(dim=1), stop - start)
             if self.recording and stop >= count - candidates:
-                self._checkpoints.append(self._checkpoint())
+                self._checkpoints.append(self.store.checkpoint())
         out = outs[0] if len(outs) == 1 else torch.cat(outs, dim=2)
         seen_by = None if shown is None else by_column(shown, self._padded, self.columns)
         if order is not None and valid is not None:
             out = unpack(out, order, valid)
             seen_by = None if seen_by is None else unpack(seen_by, order, valid)
-            self.evict()
+            if not self._late:
+                self.evict()
         return out, seen_by
 
-    def _decode(self, queries: Tensor, keys: Tensor, values: Tensor, view: View) -> Tensor:
-        """One token in every row: what ``forward`` does, in the fewest steps."""
-        position, slab = self.append(keys, values), self.slab
-        if self._hides or self._attenuates:
+    def _decode(
+        self, queries: Tensor, keys: Tensor, values: Tensor, view: View, inputs: Tensor | None
+    ) -> Tensor:
+        """One token in every row: what ``_forward`` does, in the fewest steps."""
+        store = self.store
+        position, slab = store.append(keys, values, None, inputs), store.slab
+        if store.hides or self._attenuates:
             view = self._view(view, slab.length)
         out, weights = attend(queries, slab["keys"], slab["values"], view)
         if self.rule.observes:
             state = {name: slab[name] for name in self.rule.columns}
-            self.rule.observe(state, head_mean(weights), position, self.seen)
-        self._settle(None, 1)
+            self.rule.observe(state, head_mean(weights), position, store.seen)
+        if self._late:
+            self._unsettled = None, None
+        else:
+            self._settle(None, 1)
         return out
 
     def _view(self, view: View, pairs: int) -> View:
         """How the last of the first ``pairs`` slots see the others."""
-        names = [*self._attenuates, *(["hidden"] if self._hides else [])]
+        names = [*self._attenuates, *(["hidden"] if self.store.hides else [])]
         own = {name: self.slab.head(name, pairs) for name in names}
         return replace(view, causal_tail=True, **own)
-
-    def append(
-        self,
-        keys: Float[Tensor, "batch kv_heads new dim"],
-        values: Float[Tensor, "batch kv_heads new value_dim"],
-        valid: Bool[Tensor, "batch new"] | None = None,
-    ) -> Int[Tensor, "batch new"]:
-        """Store the pairs of new tokens; ``valid`` is False on pads, which come last.
-
-        Returns:
-            Their positions, -1 for pads.
-        """
-        count = keys.shape[2]
-        if not self.columns:
-            self.slab = Slab(self._constant(keys.dtype))
-            self.seen = torch.zeros(len(keys), dtype=torch.int32, device=keys.device)
-        position = self.seen.unsqueeze(1)
-        if count > 1:
-            position = position + torch.arange(count, device=keys.device, dtype=torch.int32)
-        if valid is not None:
-            position = torch.where(valid, position, FREE)
-            self._hides = True
-            self.seen = self.seen + valid.sum(dim=1, dtype=torch.int32)
-        else:
-            self.seen = self.seen + count
-        counting = {name: position for name, it in self.rule.columns.items() if it is None}
-        self.slab.append(keys=keys, values=values, position=position, **counting)
-        if valid is not None:
-            self.slab["hidden"][:, -count:] = ~valid
-        self.columns += count
-        return position
-
-    def _constant(self, dtype: torch.dtype) -> dict[str, tuple[float | bool, torch.dtype]]:
-        """What every new slot holds, whatever token it is for."""
-        precise = torch.float64 if dtype == torch.float64 else torch.float32
-        columns = {name: it for name, it in self.rule.columns.items() if it is not None}
-        scales = {name: 0.0 if name == "bias" else 1.0 for name in self._attenuates}
-        return {
-            "forgotten": (False, torch.bool),
-            "hidden": (False, torch.bool),
-            **{name: (value, precise) for name, value in (columns | scales).items()},
-        }
 
     def _attend(
         self,
         queries: Tensor,
-        position: Int[Tensor, "batch queries"],
+        position: Int[Tensor, "rows queries"],
         view: View,
-        valid: Bool[Tensor, "batch queries"] | None,
+        valid: Bool[Tensor, "rows queries"] | None,
         outs: list[Tensor],
         shown: list[Block] | None,
     ) -> None:
         """Add to ``outs`` block by block; let the rule observe what each query attended to."""
-        slab, rule = self.slab, self.rule
+        store, slab, rule = self.store, self.slab, self.rule
         count = queries.shape[2]
         older = slab.length - count  # slots before the chunk's first pair
         silent, watched = observing(self.memory.prefill_reinforcement, count, valid)
         silent, begin = silent if rule.observes else count, 0
-        changed = self._hides or self._attenuates or not view.plain or shown is not None
+        if self.memory.pattern.limits:
+            whole = self._view(view, slab.length)
+            out = attend_patterned(
+                self.memory.pattern, store, rule, queries, position, whole, silent, watched, shown
+            )
+            outs.append(out)
+            return
+        changed = store.hides or self._attenuates or not view.plain or shown is not None
         if silent and not changed:
             known = slab.head("keys", older + silent), slab.head("values", older + silent)
             outs.append(attend_plainly(queries[:, :, :silent], *known, view.scaling))
             begin = silent
-        for start, stop in blocks(begin, silent, count, queries.shape[1] * slab.length):
+        heads = queries.shape[1] * self.heads
+        for start, stop in blocks(begin, silent, count, heads * slab.length):
             pairs = older + stop
             known = slab.head("keys", pairs), slab.head("values", pairs)
             block, weights = attend(queries[:, :, start:stop], *known, self._view(view, pairs))
             outs.append(block)
             if shown is not None:
                 shown.append((weights, slab.head("position", pairs).clone()))
-            if start < silent:
+            attention = head_mean(weights) if start >= silent else None
+            del weights  # before the next block's are made, which are as large
+            if attention is None:
                 continue
-            attention = head_mean(weights)
             if watched is not None:
                 attention = torch.where(watched[:, start:stop, None], attention, 0.0)
-            state = {name: slab.head(name, pairs) for name in rule.columns}
-            rule.observe(state, attention, position[:, start:stop], self.seen)
+            rule.observe(store.state(pairs), attention, position[:, start:stop], store.seen)
 
     # --- forgetting ----------------------------------------------------------------------------
 
-    def _settle(self, active: Bool[Tensor, " batch"] | None, count: int) -> None:
+    def settle_late(self, strength: Float[Tensor, "batch queries"]) -> None:
+        """Give the tokens of the last pass, one chunk, their strength, and settle only then."""
+        valid, order = self._unsettled
+        rows = strength.repeat_interleave(self.heads, dim=0)
+        if order is not None:
+            rows = rows.gather(1, order)
+        self.slab["strength"][:, -rows.shape[1] :] = rows
+        self._settle(None if valid is None else valid.any(dim=1), rows.shape[1])
+
+    def _settle(self, active: Bool[Tensor, " rows"] | None, count: int) -> None:
         """Let the rule decide after a chunk of ``count`` queries, and the mode act on it.
 
         Rows that are not ``active`` had no token in the chunk, so that nothing changes for them;
@@ -257,7 +277,7 @@ class Remembering:
         """
         eager = self.mode.graded or self.council is not None
         if eager or self.columns >= self._idle_until:
-            tokens = self._tokens()
+            tokens = self.tokens()
             dying = self.rule.dying(tokens)
             if not eager:
                 left = replace(tokens, present=tokens.present & ~dying)
@@ -271,29 +291,19 @@ class Remembering:
         if self._dead and (count > 1 or self._must_evict()):
             self.evict()
 
-    def _tokens(self) -> Tokens:
-        slab, memory = self.slab, self.memory
-        position, seen = slab["position"], self.seen
-        return Tokens(
-            self.layer,
-            position,
-            seen,
-            (position >= 0) & ~slab["forgotten"],
-            protected(position, seen, memory.sinks, memory.recent),
-            slab["keys"],
-            {name: slab[name] for name in self.rule.columns},
-        )
+    def tokens(self) -> Tokens:
+        """The layer's tokens, as its rule sees them."""
+        return self.store.tokens(self.layer, self.heads, self.memory.sinks, self.memory.recent)
 
-    def forget(self, tokens: Bool[Tensor, "batch pairs"]) -> None:
+    def forget(self, tokens: Bool[Tensor, "rows pairs"]) -> None:
         """Forget ``tokens`` for good: unseen from now on, and evicted soon if the mode does."""
         dying = int(tokens.sum(dim=1).max())
         if not dying:
             return
-        slab = self.slab
+        store = self.store
         if self.ledger is not None:
-            state = {name: slab[name] for name in self.rule.columns}
-            self.ledger.note(tokens, slab["position"], self.seen, state)
-        slab["forgotten"].logical_or_(tokens)
+            self.ledger.note(tokens, store.slab["position"], store.seen, store.state())
+        store.slab["forgotten"].logical_or_(tokens)
         if not self.mode.graded:
             self._treat()
         if not self._dead:
@@ -302,25 +312,19 @@ class Remembering:
         if self.council is not None:
             self.evict()  # members' ballots are compared slot by slot
 
-    def _treat(self, active: Bool[Tensor, " batch"] | None = None) -> None:
+    def _treat(self, active: Bool[Tensor, " rows"] | None = None) -> None:
         """Ask the mode what becomes of the tokens, and see to it."""
         slab, retention = self.slab, None
         if self.mode.graded:
             assert isinstance(self.rule, FadingRule)
-            tokens = self._tokens()
+            tokens = self.tokens()
             retention = self.rule.retention(tokens).masked_fill(tokens.spared, 1.0)
             retention = retention.to(slab[self._attenuates[0]].dtype)
         treatment: Treatment = self.mode.treat(retention, slab["forgotten"])
-        for name in self._attenuates:
-            new = getattr(treatment, name)
-            if self.mode.compounds:
-                new = slab[name] + new if name == "bias" else slab[name] * new
-                if active is not None:
-                    new = torch.where(active[:, None], new, slab[name])
-            slab[name].copy_(new)
+        attenuate(slab, treatment, self._attenuates, self.mode.compounds, active)
         if treatment.keep is not None:
             slab["hidden"].copy_(~treatment.keep | (slab["position"] < 0))
-            self._hides = True
+            self.store.hides = True
 
     def _must_evict(self) -> bool:
         share = self._dead >= 1 + self.slab.length * EVICT_SHARE
@@ -328,15 +332,10 @@ class Remembering:
 
     def evict(self) -> None:
         """Free hidden slots; not those of tokens that died while others may be taken back."""
-        if self._checkpoints or not (self.mode.evicts and self._hides):
+        if self._checkpoints or not (self.mode.evicts and self.store.hides):
             return
-        kept = ~self.slab["hidden"]
-        counts = kept.sum(dim=1)
-        self.slab.keep(kept)
-        free = torch.arange(self.slab.length, device=counts.device) >= counts[:, None]
-        self.slab["hidden"].copy_(free)
-        self.slab["position"].masked_fill_(free, FREE)
-        self._hides, self._dead = bool(free.any()), 0
+        self.store.evict()
+        self._dead = 0
 
     # --- taking back, rearranging, reading -----------------------------------------------------
 
@@ -356,26 +355,17 @@ class Remembering:
                 f"of the last forward pass ({max(len(self._checkpoints) - 1, 0)} here), since "
                 "what it forgot is gone"
             )
-        point = self._checkpoints[-1 - count]
-        self.slab.truncate(point.length)
-        for name, tensor in point.state.items():
-            self.slab[name].copy_(tensor)
-        self.columns, self.seen = point.columns, point.seen
+        self.store.restore(self._checkpoints[-1 - count])
         self._checkpoints = []
         self._idle_until = 0.0
         self.evict()
 
-    def _checkpoint(self) -> Checkpoint:
-        names = (*STATE, *self.rule.columns, *self._attenuates)
-        state = {name: self.slab[name].clone() for name in names}
-        return Checkpoint(self.slab.length, self.columns, self.seen, state)
-
-    def select_rows(self, rows: Int[Tensor, " rows"]) -> None:
+    def select_rows(self, rows: Int[Tensor, " sequences"]) -> None:
         """Make ``rows`` of the batch the new batch (beams, several returned sequences)."""
         if not self.columns:
             return
-        self.slab.select_rows(rows)
-        self.seen = self.seen[rows.to(self.seen.device)]
+        rows = rows_of(rows, self.heads)
+        self.store.select_rows(rows)
         self._padded = [(start, valid[rows.to(valid.device)]) for start, valid in self._padded]
         if self.ledger is not None:
             self.ledger.select_rows(rows)
@@ -385,11 +375,12 @@ class Remembering:
         self.__init__(self.memory, self.mode, self.rule, self.layer, self.council, self.ledger)
 
     def kept_tokens(self) -> float:
-        """Tokens that are still seen, mean over rows."""
-        if not self.columns:
-            return 0.0
-        return float((~self.slab["hidden"]).sum(dim=1).double().mean())
+        """Tokens that are still seen, mean over sequences and their heads."""
+        return self.store.kept_tokens()
 
     def nbytes(self) -> int:
-        """Bytes of keys, values and the memory's own state, of the slots in use."""
+        """Bytes of keys, values and the memory's own state, of the slots in use.
+
+        Rows share a slab, so that each takes as many slots as the one that keeps most.
+        """
         return self.slab.nbytes()

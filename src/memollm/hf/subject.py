@@ -22,12 +22,13 @@ from memollm.hf.calibration import calibrated
 from memollm.hf.families import memory_layers
 from memollm.hf.layer import MemoryLayer
 from memollm.hf.probe import HFProbe
+from memollm.hf.remembering import Remembering
 from memollm.memory.certain import kept_for_certain
-from memollm.memory.ebbinghaus import Aggregation, Memory
+from memollm.memory.ebbinghaus import Memory
 from memollm.memory.ebbinghaus_rule import EbbinghausRule
-from memollm.memory.rule import Rule
 from memollm.modes.base import Mode
 from memollm.modes.baseline import Baseline
+from memollm.scratch.cache import MechanismLayer
 
 
 class HFSubject:
@@ -41,7 +42,7 @@ class HFSubject:
         mode: Mode,
         name: str = "",
     ) -> None:
-        if mode.has_memory:
+        if mode.has_memory and mode.forgets:
             memory = calibrated(model, tokenizer, memory)
         self.model, self.tokenizer, self.memory, self.mode = model, tokenizer, memory, mode
         self.name = name or type(model).__name__
@@ -76,7 +77,10 @@ class HFSubject:
         """Most tokens of a sequence that the memory leaves as they are; infinite without one."""
         if not self.has_memory:
             return math.inf
-        return kept_for_certain(self.memory, len(self.memory_layers), self.mode.graded)
+        whole = self.memory.pattern.whole
+        if not self.mode.forgets:
+            return whole
+        return min(whole, kept_for_certain(self.memory, len(self.memory_layers), self.mode.graded))
 
     @property
     def memory_layers(self) -> list[int]:
@@ -99,9 +103,11 @@ class HFSubject:
                 yield earlier
                 return
             config = self.model.config.get_text_config(decoder=True)
-            cache = DynamicCache(config=config) if attachment is None else attachment.new_cache()
-            chunked = self.has_memory and self.memory.aggregation == Aggregation.vote
-            yield HFSession(self.model, cache, self.memory.prefill_chunk if chunked else None)
+            if attachment is None:
+                yield HFSession(self.model, DynamicCache(config=config))
+                return
+            chunk = self.memory.prefill_chunk if attachment.by_chunk else None
+            yield HFSession(self.model, attachment.new_cache(), chunk)
 
     def untouched(self) -> HFSubject:
         """The same model without memory."""
@@ -171,9 +177,12 @@ class HFSession:
                     continue
                 seen = max(seen, int(tokens.max()))
                 shares.append(kept[-1] * len(tokens) / int(tokens.sum()))
-                thresholds += _thresholds(layer.remembering.rule)
+                thresholds += _thresholds(layer.remembering)
                 slots = slab.length * len(tokens)
                 ordinary += slab.nbytes("keys", "values") // slots * int(tokens.sum())
+            elif isinstance(layer, MechanismLayer):
+                kept.append(float(layer.get_seq_length()))
+                held, ordinary = held + layer.nbytes(), ordinary + layer.nbytes()
             elif isinstance(keys := getattr(layer, "keys", None), Tensor):
                 values: Tensor = layer.values  # pyright: ignore
                 used = keys.numel() * keys.element_size() + values.numel() * values.element_size()
@@ -189,21 +198,24 @@ class HFSession:
         return MemoryUse(kept, seen, held, ordinary, share, thresholds or None)
 
     def forgotten(self, positions: Sequence[int]) -> list[list[int | None]]:
-        """Per memory layer, how many tokens had been seen when each token was forgotten."""
+        """Per memory layer, how many tokens had been seen when each token was forgotten.
+
+        Of a memory for each key-value head: when the last head forgot it.
+        """
         layers = [it.remembering for it in self.cache.layers if isinstance(it, MemoryLayer)]
         found: list[list[int | None]] = []
         for layer in layers:
             if layer.ledger is None:
                 raise RuntimeError("this session notes nothing: open it with ledger=True")
-            noted = layer.ledger.forgotten_at[:1].flatten().tolist()  # of the query; -1: kept
+            noted = layer.ledger.last_forgotten_at(layer.heads).tolist()  # of the query; -1: kept
             noted += [-1] * (max(positions, default=-1) + 1 - len(noted))
             found.append([noted[i] + 1 if noted[i] >= 0 else None for i in positions])
         return found
 
 
-def _thresholds(rule: Rule) -> list[float]:
-    value = rule.threshold.value if isinstance(rule, EbbinghausRule) else None
-    return [] if value is None else [value]
+def _thresholds(layer: Remembering) -> list[float]:
+    now = layer.rule.now(layer.tokens()) if isinstance(layer.rule, EbbinghausRule) else None
+    return [] if now is None else [now]
 
 
 @functools.cache

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 from memollm.memory.ebbinghaus import Memory
+from memollm.memory.strength.base import Reads
 from memollm.memory.threshold import Threshold
 
 
@@ -35,7 +36,10 @@ def _layer(memory: Memory, threshold: Threshold, protected: float) -> float:
         return max(float(threshold.budget), protected)
     if threshold.budget is not None:
         return protected
-    lifetime = memory.lifetime_tokens(threshold.value) if threshold.value else math.inf
+    if memory.birth.reads != Reads.nothing:
+        return protected  # how long a token lives is known when it is there
+    ceiling = memory.schedule.ceiling(threshold.value or 0.0)
+    lifetime = memory.lifetime_tokens(ceiling) if ceiling else math.inf
     if math.isinf(lifetime):
         return lifetime
     # The oldest token that is not a sink is `seen - 1 - sinks` old. It dies past its lifetime, or

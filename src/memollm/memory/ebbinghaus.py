@@ -8,11 +8,17 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from memollm.attention.patterns.base import Pattern
+from memollm.attention.patterns.none import NoPattern
 from memollm.memory.budget import BudgetBy, holding, require_budget
+from memollm.memory.granularity import Granularity, HeadBudgets
 from memollm.memory.policy import EbbinghausPolicy, Policy
 from memollm.memory.prefill import PrefillReinforcement
 from memollm.memory.retention import ExponentialRetention, RetentionCurve
-from memollm.memory.threshold import AUTO, Threshold, parse, per_layer
+from memollm.memory.schedule import Constant, Schedule
+from memollm.memory.strength.base import Strength
+from memollm.memory.strength.constant import Rehearsed
+from memollm.memory.threshold import Threshold, numbers, parse, per_layer
 from memollm.registry import name_of, register
 
 
@@ -45,16 +51,22 @@ class Memory:
 
     retention: RetentionCurve = field(default_factory=ExponentialRetention)
     strength: float = 5.0  # S on insertion, in units of time; > 0
+    birth: Strength = field(default_factory=Rehearsed)  # whether each token has an S of its own
     time_step: float = 0.01  # time that passes with each token; > 0
     reinforcement: float = 1.0  # strength gained for each unit of attention; >= 0
     recall_threshold: float | None = 0.01  # attention that restarts the clock; None: none does
     policy: Policy = field(default_factory=EbbinghausPolicy)  # who is forgotten first
+    pattern: Pattern = field(default_factory=NoPattern)  # who sees whom, of what is not forgotten
     threshold: Any = None  # see memory.threshold; None: 0.01, or what a budget makes of it
+    schedule: Schedule = field(default_factory=Constant)  # how the threshold moves with length
     budget: Any = None  # tokens to keep: share (0, 1) or count; see memory.budget
     budget_by: BudgetBy = BudgetBy.rank
     calibration_tokens: int = 1024  # length at which budget_by=threshold meets the budget; >= 1
     sinks: int = 4  # first tokens, never forgotten; >= 0
     recent: int = 16  # newest tokens, not forgotten while they are; >= 0
+    granularity: Granularity = Granularity.layer
+    head_budgets: HeadBudgets = HeadBudgets.equal
+    head_floor: float = 0.2  # with adaptive: share of an equal budget that each head keeps; [0, 1]
     aggregation: Aggregation = Aggregation.layer
     share: float = 0.5  # of memory layers that must agree, with aggregation=vote; (0, 1]
     layer_fraction: float = 0.5  # of the layers, counted from the first, have memory; (0, 1]
@@ -75,10 +87,24 @@ class Memory:
         )
         _require("memory.sinks", self.sinks, self.sinks >= 0, ">= 0")
         _require("memory.recent", self.recent, self.recent >= 0, ">= 0")
+        floor = self.head_floor
+        _require("memory.head_floor", floor, 0 <= floor <= 1, "in [0, 1]")
         _require("memory.share", self.share, 0 < self.share <= 1, "in (0, 1]")
         _require("layer_fraction", self.layer_fraction, 0 < self.layer_fraction <= 1, "in (0, 1]")
         _require("memory.prefill_chunk", self.prefill_chunk, self.prefill_chunk >= 1, ">= 1")
         self._require_budget()
+        self._require_granularity()
+        self._require_curve()
+
+    @property
+    def by_rank(self) -> bool:
+        """Whether a budget decides, at every chunk's end."""
+        return self.budget is not None and self.budget_by == BudgetBy.rank
+
+    @property
+    def floor(self) -> float | None:
+        """The share of its budget that each head keeps for certain; None: all of it, alone."""
+        return self.head_floor if self.head_budgets == HeadBudgets.adaptive else None
 
     def layers(self, total: int) -> int:
         """How many of a model's ``total`` layers have memory: the first ones.
@@ -128,8 +154,7 @@ class Memory:
             parse(self.threshold, self.budget)
         else:
             self._require_plain()
-        by_rank = self.threshold == AUTO and self.budget_by == BudgetBy.rank
-        if by_rank and self.aggregation == Aggregation.vote:
+        if self.policy.fades and self.by_rank and self.aggregation == Aggregation.vote:
             raise ValueError(
                 "memory.aggregation=vote is not allowed with a budget by rank: votes need a "
                 "threshold, since the layers' budgets would fall on different tokens "
@@ -143,6 +168,64 @@ class Memory:
             )
         if self.budget_by == BudgetBy.threshold:
             self._require_solvable()
+
+    def _require_granularity(self) -> None:
+        by_head = self.granularity == Granularity.head
+        if by_head and self.aggregation == Aggregation.vote:
+            raise ValueError(
+                "memory.granularity=head is not allowed with memory.aggregation=vote: layers vote "
+                "on the tokens that all their heads hold"
+            )
+        if self.head_budgets == HeadBudgets.adaptive and not by_head:
+            raise ValueError(
+                "memory.head_budgets=adaptive needs memory.granularity=head: with "
+                "memory.granularity=layer all heads keep the same tokens"
+            )
+        if self.head_budgets == HeadBudgets.adaptive and self.policy.bounded and not self.by_rank:
+            raise ValueError(
+                "memory.head_budgets=adaptive needs a budget for heads to share (budget=0.25, "
+                "budget=512), met by rank: under a threshold each head keeps what it keeps"
+            )
+
+    def _require_curve(self) -> None:
+        """Refuse what the forgetting curve cannot honour."""
+        curve = name_of(self.retention)
+        if self.retention.by_recall and self.recall_threshold is None:
+            raise ValueError(
+                f"memory.recall_threshold=null is not allowed with retention={curve}, whose "
+                "strength grows by recalls alone: give a number in (0, 1]"
+            )
+        if self.retention.by_recall and not self.birth.rehearses:
+            raise ValueError(
+                f"strength={name_of(self.birth)} is not allowed with retention={curve}, whose "
+                "strength grows by recalls alone: choose strength=rehearsed, or "
+                "strength.rehearsed=true"
+            )
+        if self.budget_by == BudgetBy.threshold and not self.retention.gradual:
+            raise ValueError(
+                f"memory.budget_by=threshold is not allowed with retention={curve}, under which a "
+                "token lives as long with every threshold"
+            )
+        if not self.schedule.moves:
+            return
+        schedule = name_of(self.schedule)
+        if not self.policy.fades:
+            raise ValueError(
+                f"schedule={schedule} is not allowed with policy={name_of(self.policy)}, which "
+                "knows no retention: leave it out"
+            )
+        if self.budget is not None:
+            raise ValueError(
+                f"schedule={schedule} is not allowed with budget={self.budget}, which decides in "
+                "place of a threshold: leave one of them out"
+            )
+        if not self.retention.gradual:
+            raise ValueError(
+                f"schedule={schedule} is not allowed with retention={curve}, under which a token "
+                "lives as long with every threshold"
+            )
+        for first in numbers(self.threshold):
+            self.schedule.check(first)
 
     def _require_plain(self) -> None:
         """Refuse what only the forgetting curve can honour."""

@@ -21,7 +21,9 @@ def protected(
 
 
 def faded(
-    retention: Float[Tensor, "batch pairs"], threshold: float, spared: Bool[Tensor, "batch pairs"]
+    retention: Float[Tensor, "batch pairs"],
+    threshold: float | Float[Tensor, "batch 1"],
+    spared: Bool[Tensor, "batch pairs"],
 ) -> Bool[Tensor, "batch pairs"]:
     """Tokens whose retention lies below the threshold, but for those that are spared."""
     return (retention < threshold) & ~spared
@@ -52,3 +54,35 @@ def over_budget(
     places = torch.arange(order.shape[1], device=order.device).expand_as(order)
     rank.scatter_(1, order, places)
     return candidates & (rank < excess[:, None])
+
+
+def over_shared_budget(
+    retention: Float[Tensor, "rows pairs"],
+    position: Int[Tensor, "rows pairs"],
+    present: Bool[Tensor, "rows pairs"],
+    spared: Bool[Tensor, "rows pairs"],
+    keep: Int[Tensor, " rows"],
+    heads: int,
+    floor: float,
+) -> Bool[Tensor, "rows pairs"]:
+    """Tokens to forget so that the ``heads`` rows of each sequence together keep the sum of theirs.
+
+    The lowest retention over all heads goes first, whosever it is, but each head's best tokens stay
+    up to a ``floor``, a share of its own ``keep`` (Ada-KV, Feng et al., 2024, arXiv:2407.11550).
+    Ties fall on the oldest token, of the first head that holds it.
+
+    >>> over_shared_budget(torch.tensor([[0.9, 0.8], [0.1, 0.2]]), torch.arange(2).expand(2, 2),
+    ...                    torch.ones(2, 2).bool(), torch.zeros(2, 2).bool(), torch.tensor([1, 1]),
+    ...                    heads=2, floor=0.0).int()
+    tensor([[0, 0],
+            [1, 1]], dtype=torch.int32)
+    """
+    least = (keep.double() * floor).floor().to(keep.dtype)
+    best = ~over_budget(retention, position, present, spared, least)
+    sequences = len(keep) // heads
+    dying = over_budget(
+        retention.reshape(sequences, -1), position.reshape(sequences, -1),
+        present.reshape(sequences, -1), (spared | best).reshape(sequences, -1),
+        keep.view(sequences, heads).sum(dim=1),
+    )  # fmt: skip
+    return dying.view_as(present)

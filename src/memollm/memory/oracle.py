@@ -7,7 +7,7 @@ tensors, no blocks and no shortcuts.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 Vector = Sequence[float]
@@ -34,7 +34,9 @@ class Oracle:
     time_step: float = 0.01
     reinforcement: float = 1.0
     recall_threshold: float | None = 0.01
-    threshold: float = 0.01
+    threshold: float | Callable[[Oracle], float] = (
+        0.01  # or what makes it, asked at each chunk's end
+    )
     budget: float | int | None = None
     sinks: int = 4
     recent: int = 16
@@ -43,6 +45,7 @@ class Oracle:
     target: str | None = None  # soft_delete: key, value, both, logit_bias; None: sparse_attention
     floor: float = 0.8
     compounding: bool = False
+    by_recall: bool = False  # each recall strengthens by one unit, and nothing else does
     tokens: list[Token] = field(default_factory=list)
 
     def chunk(
@@ -66,13 +69,26 @@ class Oracle:
 
     def ballot(self) -> set[int]:
         """Positions that this layer would forget now."""
-        candidates = [t for t in self.tokens if not t.forgotten and not self._protected(t)]
         if self.budget is None:
-            return {t.position for t in candidates if self._retention(t) < self.threshold}
-        seen, present = len(self.tokens), sum(not t.forgotten for t in self.tokens)
-        keep = self.budget if isinstance(self.budget, int) else round(self.budget * seen)
-        weakest = sorted(candidates, key=lambda t: (self._retention(t), t.position))
-        return {t.position for t in weakest[: max(present - keep, 0)]}
+            threshold = self.threshold(self) if callable(self.threshold) else self.threshold
+            return {t.position for t in self.mortal() if self.left(t) < threshold}
+        present = len(self.kept())
+        weakest = sorted(self.mortal(), key=lambda t: (self.left(t), t.position))
+        return {t.position for t in weakest[: max(present - self.allowed(), 0)]}
+
+    def mortal(self) -> list[Token]:
+        """Tokens that may be forgotten now."""
+        return [t for t in self.tokens if not t.forgotten and not self._protected(t)]
+
+    def allowed(self) -> int:
+        """Tokens that the budget leaves room for."""
+        assert self.budget is not None
+        seen = len(self.tokens)
+        return self.budget if isinstance(self.budget, int) else round(self.budget * seen)
+
+    def left(self, token: Token) -> float:
+        """R of a token."""
+        return self.retention(token.steps * self.time_step, token.strength)
 
     def settle(self, dying: set[int]) -> None:
         """Forget what was decided, and attenuate what fades."""
@@ -80,7 +96,7 @@ class Oracle:
             token.forgotten |= token.position in dying
             if self.target is None:
                 continue
-            left = 1.0 if self._protected(token) else self._retention(token)
+            left = 1.0 if self._protected(token) else self.left(token)
             weight = min(max(left, self.floor), 1.0)
             for part in ("key", "value") if self.target == "both" else (self.target,):
                 before = token.weights.get(part, 1.0) if self.compounding else 1.0
@@ -89,6 +105,26 @@ class Oracle:
     def kept(self) -> list[int]:
         """Positions that are not forgotten."""
         return [t.position for t in self.tokens if not t.forgotten]
+
+    def attend(self, received: Mapping[int, float], query: int, rehearses: bool = True) -> None:
+        """One query passes: time, for all older tokens, and attention, for those it saw.
+
+        Args:
+            received: attention weight of each token that the query saw, by position.
+            query: position of the query; its own token is rehearsed by later ones alone.
+            rehearses: whether its attention counts.
+        """
+        for t in self.tokens:
+            if t.position >= query:
+                continue
+            t.steps += 1
+            if not rehearses or t.position not in received:
+                continue
+            weight, least = received[t.position], self.recall_threshold
+            recalled = least is not None and weight >= least
+            t.strength += self.reinforcement * (recalled if self.by_recall else weight)
+            if recalled:
+                t.steps = 0
 
     def _query(self, heads: Sequence[Vector], position: int, rehearses: bool) -> list[Vector]:
         seen = [
@@ -115,22 +151,8 @@ class Oracle:
                 scale = share / total * t.weights.get("value", 1.0)
                 out = [o + scale * v for o, v in zip(out, t.values[kv], strict=True)]
             outputs.append(out)
-        for t in seen:
-            if t.position == position:
-                continue  # a token is rehearsed by later queries, not by its own
-            t.steps += 1
-            if not rehearses:
-                continue
-            t.strength += self.reinforcement * received[t.position]
-            if self.recall_threshold is not None and received[t.position] >= self.recall_threshold:
-                t.steps = 0
-        for t in self.tokens:
-            if t.position < position and t not in seen:
-                t.steps += 1  # forgotten: nobody looks, time passes
+        self.attend(received, position, rehearses)
         return outputs
-
-    def _retention(self, token: Token) -> float:
-        return self.retention(token.steps * self.time_step, token.strength)
 
     def _protected(self, token: Token) -> bool:
         return token.position < self.sinks or token.position >= len(self.tokens) - self.recent

@@ -14,11 +14,13 @@ def rehearse(
     queries: Int[Tensor, "batch queries"],
     reinforcement: float,
     recall_threshold: float | None,
+    by_recall: bool = False,
 ) -> None:
     """Account, in place, for the attention that some queries gave the cached pairs.
 
-    S_i += reinforcement * sum of a_i over the queries; the clock of i restarts at the last query
-    with a_i >= recall_threshold. Both are exact for each query, in whatever blocks they come.
+    S_i += reinforcement * sum of a_i over the queries, or with ``by_recall`` reinforcement * number
+    of queries that recalled i; the clock of i restarts at the last query that did, which is to say
+    a_i >= recall_threshold. All is exact for each query, in whatever blocks they come.
 
     Args:
         strength: S of each pair.
@@ -27,7 +29,12 @@ def rehearse(
         queries: positions of the queries.
         reinforcement: strength gained for each unit of attention.
         recall_threshold: attention that counts as a recall; None: none does.
+        by_recall: whether each recall strengthens by one unit, and nothing else does.
     """
+    if by_recall and recall_threshold is not None:
+        recalls = (attention >= recall_threshold).to(strength.dtype)
+        strength.add_(recalls.sum(dim=1), alpha=reinforcement)
+        reinforcement = 0.0
     if attention.shape[1] == 1:  # decoding: as below, in fewer steps
         given = attention[:, 0]
         if reinforcement:

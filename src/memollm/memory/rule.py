@@ -1,26 +1,44 @@
 """A rule: who is forgotten.
 
 A rule holds no tensors. What it needs to know of each token it names as columns, which the cache
-carries along in the token's slot; it is shown what queries attended to, and asked after each chunk
-who dies.
+carries along in the token's slot, and what it needs to know of each row as rows; it is shown what
+queries attended to, and asked after each chunk who dies.
 """
 
 from __future__ import annotations
 
 import abc
 from collections.abc import Mapping
+from types import MappingProxyType
 
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from memollm.memory.tokens import Tokens
 
+NOTHING: Mapping[str, float] = MappingProxyType({})
+
 
 class Rule(abc.ABC):
     """Who is forgotten in one memory layer."""
 
     columns: Mapping[str, float | None]  # name -> value on insertion; None: the token's position
+    rows: Mapping[str, float] = NOTHING  # name -> value in an empty cache
+    given: frozenset[str] = frozenset()  # columns whose value on insertion ``born`` gives
     observes: bool  # whether it wants attention weights
+
+    def born(
+        self,
+        keys: Float[Tensor, "rows kv_heads new dim"],
+        inputs: Float[Tensor, "batch new width"] | None,
+    ) -> Mapping[str, Float[Tensor, "rows new"]]:
+        """The ``given`` columns of new tokens, in the precision of the other columns.
+
+        Args:
+            keys: as they are stored, with their rotation.
+            inputs: what the attention layer was given, of each sequence; None where nobody says.
+        """
+        return {}
 
     @abc.abstractmethod
     def observe(
@@ -35,9 +53,9 @@ class Rule(abc.ABC):
         Args:
             state: columns (batch, pairs): floats at least in single precision, positions as
                 integers.
-            attention: weight that each query gave each pair, mean over query heads; 0 where it sees
-                it not, and everywhere for queries that do not count. The last pairs are the
-                queries' own, in their order. May be overwritten.
+            attention: weight that each query gave each pair, mean over the query heads of the row;
+                0 where it sees it not, and everywhere for queries that do not count. The last
+                pairs are the queries' own, in their order. May be overwritten.
             queries: positions of the queries, -1 for pads.
             seen: tokens seen per row when the chunk ends: its last query has position seen - 1.
         """

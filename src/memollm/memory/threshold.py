@@ -7,6 +7,8 @@ What users write as ``threshold`` is one of four things, and becomes one ``Thres
     {first: 0.01, last: 0.1}   a linear schedule from the first memory layer to the last
     auto                       no number: a ``budget`` of tokens, the lowest retention goes first
                                (what a budget means by itself: see memory.budget)
+
+How a number moves while the sequence grows is a schedule's affair (memory.schedule).
 """
 
 from __future__ import annotations
@@ -88,6 +90,19 @@ def per_layer(threshold: Any, budget: float | int | None, layers: int) -> list[T
             )
         return [Threshold(float(value)) for value in threshold]
     return [Threshold(float(threshold))] * layers
+
+
+def numbers(threshold: Any) -> list[float]:
+    """The numbers in what is known to be a threshold; none in ``auto``.
+
+    >>> numbers({"first": 0.1, "last": 0.3}), numbers("auto")
+    ([0.1, 0.3], [])
+    """
+    if isinstance(threshold, str):
+        return []
+    if isinstance(threshold, Mapping):
+        return [float(value) for value in threshold.values()]
+    return [float(it) for it in (threshold if isinstance(threshold, Sequence) else [threshold])]
 
 
 def _require_number(value: Any, whole: Any) -> None:

@@ -36,6 +36,7 @@ class Mode(abc.ABC):
 
     has_memory: ClassVar[bool] = True  # False: the untouched model, no memory code runs
     graded: ClassVar[bool] = True  # whether ``treat`` reads retention, or the forgotten set alone
+    forgets: ClassVar[bool] = True  # False: no token is ever forgotten
     reads_memory: ClassVar[bool] = True  # False: the memory's settings decide nothing
     apart: ClassVar[bool] = False  # True: acts in a process of its own, and cannot be attached
 

@@ -60,6 +60,13 @@ class SoftDelete(Mode):
                 "mode=sparse_attention"
             )
 
+        if memory.schedule.moves:
+            raise ValueError(
+                f"schedule={name_of(memory.schedule)} is not allowed with mode=soft_delete, which "
+                "forgets nothing, so that a moving threshold would change nothing: leave it out, "
+                "or choose mode=sparse_attention"
+            )
+
     def treat(
         self, retention: Float[Tensor, "batch pairs"] | None, forgotten: Bool[Tensor, "batch pairs"]
     ) -> Treatment:

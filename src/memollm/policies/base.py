@@ -1,7 +1,8 @@
 """Policies that rank: a number for each token, and the lowest are forgotten.
 
-Published methods keep another set of tokens in each key-value head. The store keeps one set for
-all heads of a layer, so each policy averages over heads what the original has for one of them.
+Published methods keep another set of tokens in each key-value head, and so does each policy with
+``memory.granularity=head``. By default a layer keeps one set for all its heads, so that a policy
+averages over heads what the original has for one of them.
 """
 
 from __future__ import annotations
@@ -19,8 +20,8 @@ from memollm.memory.policy import Policy
 from memollm.memory.tokens import Tokens
 
 FIRST = torch.finfo(torch.float64).max  # priority of what is kept first; inf is protection's own
-CURVE = {"retention", "strength", "time_step", "reinforcement", "recall_threshold"}
-CHOICES = {"threshold", "budget_by", "calibration_tokens", "aggregation", "share"}
+CURVE = {"retention", "strength", "birth", "time_step", "reinforcement", "recall_threshold"}
+CHOICES = {"threshold", "schedule", "budget_by", "calibration_tokens", "aggregation", "share"}
 
 
 @dataclass

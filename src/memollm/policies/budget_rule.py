@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from memollm.memory.forgetting import over_budget
+from memollm.memory.lowest import lowest
 from memollm.memory.rule import Rule
 from memollm.memory.tokens import Tokens
 from memollm.policies.base import Ranking
@@ -18,8 +18,11 @@ from memollm.policies.base import Ranking
 class BudgetRule(Rule):
     """A policy's ranking and a budget: share (0, 1) or count of tokens; None: all are kept."""
 
-    def __init__(self, policy: Ranking, budget: float | int | None) -> None:
-        self.policy, self.budget = policy, budget
+    def __init__(
+        self, policy: Ranking, budget: float | int | None, floor: float | None = None
+    ) -> None:
+        """``floor``: None, or that heads share the budget; see ``memory.lowest``."""
+        self.policy, self.budget, self.floor = policy, budget, floor
         self.columns = policy.columns
         self.observes = policy.observes
 
@@ -35,8 +38,7 @@ class BudgetRule(Rule):
     def dying(self, tokens: Tokens) -> Bool[Tensor, "batch pairs"]:
         keep = self._keep(tokens.seen)
         priority = self.policy.priority(tokens, keep)
-        lowest = over_budget(priority, tokens.position, tokens.present, tokens.spared, keep)
-        return lowest & self.policy.acts(tokens)[:, None]
+        return lowest(priority, tokens, keep, self.floor) & self.policy.acts(tokens)[:, None]
 
     def idle(self, tokens: Tokens) -> float:
         """A fixed number of tokens has room for as many as are missing; a share grows with them."""
@@ -44,7 +46,11 @@ class BudgetRule(Rule):
             return math.inf
         if isinstance(self.budget, float):
             return 0.0
-        return float(max(self.budget - int(tokens.present.sum(dim=1).max()), 0))
+        present = tokens.present.sum(dim=1)
+        if self.floor is None:
+            return float(max(self.budget - int(present.max()), 0))
+        together = int(present.view(-1, tokens.heads).sum(dim=1).max())
+        return float(max(self.budget - -(-together // tokens.heads), 0))
 
     def _keep(self, seen: Int[Tensor, " batch"]) -> Int[Tensor, " batch"]:
         if self.budget is None:

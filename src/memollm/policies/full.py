@@ -23,7 +23,12 @@ class Full(Ranking):
     """
 
     bounded: ClassVar[bool] = False
-    ignored: ClassVar[frozenset[str]] = Ranking.ignored | {"sinks", "recent"}
+    ignored: ClassVar[frozenset[str]] = Ranking.ignored | {
+        "sinks",
+        "recent",
+        "head_budgets",
+        "head_floor",
+    }
 
     def priority(self, tokens: Tokens, keep: Int[Tensor, " batch"]) -> Float[Tensor, "batch pairs"]:
         return torch.zeros_like(tokens.position, dtype=torch.float64)
