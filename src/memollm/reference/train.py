@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import sys
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Protocol, cast, runtime_checkable
@@ -36,6 +37,9 @@ COLUMNS = (
 )
 
 
+Builder = Callable[[TrainConfig, Library], Qwen2ForCausalLM]
+
+
 @runtime_checkable
 class Tracker(Protocol):
     """Anything that records numbers by step; the project's trackers do."""
@@ -43,24 +47,36 @@ class Tracker(Protocol):
     def log(self, metrics: dict[str, float], *, step: int) -> None: ...
 
 
-def train(config: TrainConfig, tracker: Tracker | None = None) -> Path:
-    """Train to the last step and return the folder of the finished model."""
+def train(
+    config: TrainConfig, tracker: Tracker | None = None, build: Builder | None = None
+) -> Path:
+    """Train to the last step and return the folder of the finished model.
+
+    ``build`` makes the fresh model, of text that was prepared; default the reference model.
+    """
+    build = build or build_reference
     output = Path(config.output)
     prepare(config, output / "text")
     if config.processes == 1:
-        _work(Team(), config, tracker)
+        _work(Team(), config, tracker, build)
     else:
-        run_team(config.processes, output, partial(_work, config=config, tracker=tracker))
+        run_team(
+            config.processes, output, partial(_work, config=config, tracker=tracker, build=build)
+        )
     return output / "model"
 
 
-def _work(team: Team, config: TrainConfig, tracker: Tracker | None) -> None:
+def build_reference(config: TrainConfig, library: Library) -> Qwen2ForCausalLM:
+    return build_model(config.architecture, token_counts(library, config), config.circuit)
+
+
+def _work(team: Team, config: TrainConfig, tracker: Tracker | None, build: Builder) -> None:
     """One process's part of the training; the first one reports and writes."""
     torch.set_num_threads(config.threads)
     output = Path(config.output)
     library = prepare(config, output / "text")
     torch.manual_seed(config.seed)
-    model = build_model(config.architecture, token_counts(library, config), config.circuit)
+    model = build(config, library)
     nn.Module.to(model, config.device).train()
     optimizer = build_optimizer(model, config)
     total = sum(steps_of(config))

@@ -1,0 +1,90 @@
+"""Training a scratch model: the reference model's recipe, on another architecture."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from memollm.reference.config import TrainConfig
+from memollm.reference.initialise import initialise
+from memollm.reference.library import Library
+from memollm.reference.train import Tracker, token_counts, train
+from memollm.scratch.config import ScratchConfig
+from memollm.scratch.model import ScratchForCausalLM
+
+MARKER = "training.json"  # which training a folder holds
+
+
+@dataclass(frozen=True)
+class Attention:
+    """The mechanism of each layer, and settings of those that have not their defaults."""
+
+    names: Sequence[str]
+    settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+
+def build_scratch(
+    config: TrainConfig, library: Library, attention: Attention
+) -> ScratchForCausalLM:
+    """A fresh model; draws from torch's global generator."""
+    it = config.architecture
+    settings = ScratchConfig(
+        vocab_size=it.vocabulary,
+        hidden_size=it.hidden,
+        num_hidden_layers=it.layers,
+        num_attention_heads=it.heads,
+        num_key_value_heads=it.kv_heads,
+        head_dim=it.head_dim,
+        intermediate_size=it.feed_forward,
+        max_position_embeddings=it.max_positions,
+        rope_parameters={"rope_type": "default", "rope_theta": it.rope_theta},
+        tie_word_embeddings=True,
+        bos_token_id=0,
+        eos_token_id=0,
+        pad_token_id=1,
+        attention=list(attention.names),
+        mechanisms={name: dict(given) for name, given in attention.settings.items()},
+    )
+    model = ScratchForCausalLM(settings)
+    if config.circuit:
+        initialise(model, it, token_counts(library, config))
+    return model
+
+
+def train_scratch(config: TrainConfig, attention: Attention, tracker: Tracker) -> Path:
+    """Train, or go on training, in ``config.output``; the folder of the finished model.
+
+    Raises:
+        ValueError: if that folder holds another training.
+    """
+    claim(Path(config.output), config, attention)
+    return train(config, tracker, partial(build_scratch, attention=attention))
+
+
+def claim(folder: Path, config: TrainConfig, attention: Attention) -> None:
+    """Mark a folder as this training's.
+
+    Raises:
+        ValueError: if it is another's.
+    """
+    mine, marker = fingerprint(config, attention), folder / MARKER
+    if marker.exists() and json.loads(marker.read_text())["fingerprint"] != mine:
+        raise ValueError(
+            f"task.output={folder} is not allowed, another training with other settings began "
+            "there: give another folder, or leave it out"
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    marker.write_text(json.dumps({"fingerprint": mine}))
+
+
+def fingerprint(config: TrainConfig, attention: Attention) -> str:
+    """Of everything that decides the weights, where they go excepted."""
+    decisive = {**asdict(config), "output": "", "attention": asdict(attention)}
+    for key in ("log_every", "checkpoint_every"):
+        del decisive[key]
+    return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()

@@ -1,0 +1,180 @@
+"""Training a model from scratch: text and things to look up, for a few hundred steps."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from memollm.record import Measured, Result
+from memollm.registry import name_of, register
+from memollm.scratch.mechanisms import cycled, require
+from memollm.tasks.base import Curves, Task
+
+if TYPE_CHECKING:
+    from memollm.reference.config import TrainConfig
+
+LAST = 10  # logged steps whose mean loss is the training's
+CIRCUIT = {"heads": 4, "kv_heads": 2, "head_dim": 64}  # what the hand-made circuit is built for
+CIRCUIT_LEAST = {"layers": 3, "hidden": 192}
+
+
+@register("task", "train")
+@dataclass
+class Train(Task):
+    """Trains ``model=scratch``; the same command goes on with a training that was stopped.
+
+    A training's weights are a function of its settings and the seed: stopped at any moment, it
+    ends in the same ones.
+    """
+
+    output: str | None = None  # folder; null: <outputs>/trained/<its own name>
+    # As reference.corpus.documents reads them: files, folders, archives, docstrings, datasets:...
+    # The bundled text is what models are measured on, and no default.
+    sources: list[str] = field(default_factory=lambda: ["docstrings"])
+    shares: list[float] = field(default_factory=list)  # of the text, one a source; none: equal
+    held_out: list[str] = field(default_factory=list)  # globs of documents never trained on
+    steps: int = 400
+    length: int = 512  # tokens of a sequence
+    sequences: int = 4  # of a step
+    needle: float = 0.3  # shares of the sequences; the remainder is text
+    dense: float = 0.2
+    copy: float = 0.1
+    learning_rate: float = 2e-3
+    warmup: int = 40  # steps
+    decay: float = 0.3  # last share of the steps, over which the rate falls to zero
+    weight_decay: float = 0.1
+    answer_weight: float = 2.0  # loss weight of a token that retrieval predicts
+    bfloat16: bool = False  # autocast
+    checkpoint_every: int = 50  # steps
+    log_every: int = 10  # steps
+    threads: int = 1
+
+    def prepare(self, config: Any) -> None:
+        model = config.model
+        if name_of(model) != "scratch":
+            raise ValueError(
+                f"model={name_of(model)} is not allowed with task=train: model=scratch"
+            )
+        if model.name:
+            raise ValueError(
+                f"model.name={model.name} is not allowed with task=train, which makes a new model"
+            )
+        require(model.attention, model.mechanisms, model.heads, model.kv_heads)
+        cycled(model.attention, model.layers)
+        for key in ("steps", "length", "sequences", "checkpoint_every", "log_every", "threads"):
+            _require(f"task.{key}", getattr(self, key), getattr(self, key) >= 1, ">= 1")
+        for key in ("vocabulary", "hidden", "heads", "kv_heads", "head_dim", "feed_forward"):
+            _require(f"model.{key}", getattr(model, key), getattr(model, key) >= 1, ">= 1")
+        longest = model.max_positions
+        _require(
+            "task.length", self.length, self.length <= longest, f"<= model.max_positions={longest}"
+        )
+        groups = model.heads % model.kv_heads == 0
+        _require("model.heads", model.heads, groups, f"a multiple of kv_heads={model.kv_heads}")
+        shares = [self.needle, self.dense, self.copy]
+        fits = min(shares) >= 0 and sum(shares) <= 1
+        _require("task.needle, task.dense, task.copy", shares, fits, ">= 0, and at most 1 together")
+        if model.circuit:
+            for key, value in CIRCUIT.items():
+                _require(f"model.{key}", getattr(model, key), getattr(model, key) == value,
+                         f"{value} with model.circuit=true")  # fmt: skip
+            for key, least in CIRCUIT_LEAST.items():
+                _require(f"model.{key}", getattr(model, key), getattr(model, key) >= least,
+                         f">= {least} with model.circuit=true")  # fmt: skip
+        for source in self.sources:
+            named = source == "docstrings" or source.startswith("datasets:")
+            if not named and not Path(source).expanduser().exists():
+                raise ValueError(
+                    f"task.sources={source} is not allowed: there is no such file or folder; "
+                    "or give docstrings, or datasets:<name>"
+                )
+        if self.shares and len(self.shares) != len(self.sources):
+            raise ValueError(
+                f"task.shares={self.shares} is not allowed, there are {len(self.sources)} sources"
+            )
+
+    def perform(self, config: Any, folder: Path, curves: Curves) -> Mapping[str, Result]:
+        from memollm.scratch.training import Attention, fingerprint, train_scratch
+
+        model = config.model
+        attention = Attention(cycled(model.attention, model.layers), model.mechanisms)
+        plan = self._plan(config)
+        if self.output is None:
+            name = fingerprint(plan, attention)[:12]
+            plan.output = str(Path(config.outputs, "trained", name))
+        notebook, began = Notebook(curves), time.monotonic()
+        made = train_scratch(plan, attention, notebook)
+        print(
+            f"Trained {made}\nMeasure it: python run.py model=scratch model.name={made}", flush=True
+        )
+        return {"training": notebook.result(time.monotonic() - began, self.length * self.sequences)}
+
+    def _plan(self, config: Any) -> TrainConfig:
+        from memollm.reference.config import Architecture, Stage, TrainConfig
+
+        it = config.model
+        architecture = Architecture(
+            it.vocabulary, it.hidden, it.layers, it.heads, it.kv_heads, it.head_dim,
+            it.feed_forward, it.max_positions, it.rope_theta,
+        )  # fmt: skip
+        stage = Stage(
+            self.steps, self.length, self.sequences, self.needle, self.dense, copy=self.copy
+        )
+        return TrainConfig(
+            output=self.output or "",
+            sources=self.sources,
+            shares=self.shares,
+            held_out=self.held_out,
+            architecture=architecture,
+            stages=[stage],
+            finish=[],
+            seed=config.seed,
+            learning_rate=self.learning_rate,
+            warmup=self.warmup,
+            decay=self.decay,
+            weight_decay=self.weight_decay,
+            answer_weight=self.answer_weight,
+            jump_share=0.0,  # mechanisms with blocks count tokens, not positions
+            circuit=it.circuit,
+            checkpoint_every=self.checkpoint_every,
+            log_every=self.log_every,
+            bfloat16=self.bfloat16,
+            threads=self.threads,
+        )
+
+
+class Notebook:
+    """Passes losses on, and remembers them."""
+
+    def __init__(self, curves: Curves) -> None:
+        self._curves = curves
+        self._losses: dict[str, list[float]] = {}
+        self._steps: list[tuple[int, float]] = []  # and when they were logged
+
+    def log(self, metrics: dict[str, float], *, step: int) -> None:
+        for name, loss in metrics.items():
+            self._losses.setdefault(name, []).append(loss)
+        self._steps.append((step, time.monotonic()))
+        self._curves.log({f"training/{name}": loss for name, loss in metrics.items()}, step=step)
+
+    def result(self, seconds: float, tokens: int) -> Result:
+        """The losses of the last logged steps, and the pace, in ``tokens`` of a step."""
+        metrics = {
+            f"{name}_loss": Measured(
+                sum(it[-LAST:]) / len(it[-LAST:]), "nats", False, len(it[-LAST:])
+            )
+            for name, it in self._losses.items()
+        }
+        if len(self._steps) > 1:
+            (first, began), (last, ended) = self._steps[0], self._steps[-1]
+            pace = (last - first) * tokens / max(ended - began, 1e-9)
+            metrics["tokens_per_second"] = Measured(pace, "tokens/s", True, last - first)
+        return Result(seconds, metrics)
+
+
+def _require(name: str, value: object, allowed: bool, condition: str) -> None:
+    if not allowed:
+        raise ValueError(f"{name}={value} is not allowed, it must be {condition}")
