@@ -108,7 +108,7 @@ def test_the_page_loads_nothing(groups):
 
 def test_markdown_keeps_a_text_in_its_fence(groups):
     text = markdown(groups)
-    assert '- question: `` <script>alert("1")</script> & `x` | \x1b[31m↵next ``' in text
+    assert '- question: `` <script>alert("1")</script> & `x` | \\x1b[31m↵next ``' in text
     assert code("") == "` `"
 
 

@@ -13,6 +13,7 @@ from memollm.report import files
 from memollm.report.__main__ import main
 from memollm.report.cells import read
 from memollm.report.notes import method, remarks
+from memollm.report.paired import Samples
 from memollm.report.table import table
 from memollm.report.terminal import show
 from memollm.report.wording import entry
@@ -118,6 +119,24 @@ def test_each_way_of_asking_is_compared_by_its_own_samples(tmp_path):
     seen, unseen = found.rows[1].entries.values()
     assert (seen.paired.pairs, seen.paired.value) == (8, 0)
     assert (unseen.paired.pairs, unseen.paired.value) == (8, -1)
+
+
+def test_a_part_whose_mean_is_the_wholes_by_chance_is_compared_by_its_own_samples(tmp_path):
+    def asked(passkey, other):
+        some = [it | {"kind": "passkey"} for it in needle(passkey)]
+        some += [it | {"kind": "other", "id": f"o{it['id']}"} for it in needle(other)]
+        share = Measured(sum(passkey) / len(passkey), "share", True, len(passkey))
+        return {"needle": some}, {"needle": Result(1.0, {"accuracy_passkey": share})}
+
+    mild = ([True] * 8, [True] * 8)  # here a part's mean is the whole's, in the baseline it is not
+    for index, (name, right) in enumerate(
+        [("baseline", ([True] * 8, [False] * 8)), ("mild", mild)]
+    ):
+        some, results = asked(*right)
+        save(tmp_path / str(index), name, some, results=results)
+    baseline, cell = sorted(read([tmp_path]).cells, key=lambda it: it.folder)
+    found = Samples().compare([(cell, baseline)], "needle", "accuracy_passkey")
+    assert (found.pairs, found.value) == (8, 0)
 
 
 def test_each_text_of_several_is_compared_by_its_own_windows(tmp_path):

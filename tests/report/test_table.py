@@ -8,6 +8,7 @@ from dataclasses import replace
 from io import StringIO
 from pathlib import Path
 
+import pandas
 import pytest
 from rich.console import Console
 
@@ -172,6 +173,15 @@ def test_the_csv_has_every_metric(saved):
     assert float(row["perplexity/nll"]) == pytest.approx(math.log(10))
     assert row["perplexity/perplexity/stderr"] == "0.1" and row["perplexity/perplexity/n"] == "8"
     assert row["memory/kept_tokens"] == "75.0" and row["threshold"] == "0.01"
+
+
+def test_the_parquet_has_what_the_csv_has_with_types(saved, tmp_path):
+    files.write(table(saved(run(mode="baseline"), run(perplexity=11.0))), tmp_path)
+    typed = pandas.read_parquet(tmp_path / "table.parquet")
+    text = pandas.read_csv(tmp_path / "table.csv")
+    assert list(typed.columns) == list(text.columns)
+    assert typed["perplexity/perplexity"].tolist() == [10.0, 11.0]
+    assert typed["mode"].tolist() == text["mode"].tolist()
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""``python -m memollm.report outputs/multirun/<date>/<time>``: the table of what lies there."""
+"""``python -m memollm.report outputs/multirun/<date>/<time>``: the report on what lies there."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from memollm.report import files, gallery
+from memollm.report import files, gallery, publish
 from memollm.report.cells import read
 from memollm.report.examples import SHOWN, collect
 from memollm.report.table import table
@@ -15,7 +15,7 @@ from memollm.statistics.corrections import Correction
 
 
 def main(arguments: list[str]) -> int:
-    """Show the table of all records below the given folders, and write it into the first."""
+    """Show the table of all records below the folders; write it, and the report, into the first."""
     parser = argparse.ArgumentParser(prog="python -m memollm.report", description=main.__doc__)
     parser.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="folder of runs")
     parser.add_argument("--out", type=Path, help="folder for the files")
@@ -45,7 +45,7 @@ def main(arguments: list[str]) -> int:
     show(compared, console)
     folder = given.out or given.paths[0]
     folder.mkdir(parents=True, exist_ok=True)
-    written = files.write(compared, folder)
+    written = files.write(compared, folder) + publish.write(cells, compared, folder)[:2]
     if given.failures:
         written += gallery.write(collect(cells, given.examples), folder)
     for path in written:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from memollm.report.cells import Cell, Cells
+from memollm.report.inert import clipped, visible
 from memollm.report.paired import Samples
 from memollm.report.settings import differing, settings
 from memollm.statistics.pairing import Outcome, Pair, Unpairable, match, outcome_of
@@ -73,7 +74,8 @@ def collect(cells: Cells, limit: int = SHOWN) -> list[Group]:
     apart = differing(texts)
     groups = []
     for cell, told in zip(cells.cells, texts, strict=True):
-        name = " ".join(f"{key}={told[key]}" for key in apart if key in told)
+        named = {key: told[key] for key in apart if key in told}
+        name = " ".join(f"{key}={clipped(visible(text))}" for key, text in named.items())
         for evaluation in cell.record.results:
             baseline = cells.baseline_of(cell, evaluation)
             if not cell.is_baseline and baseline is not None:
@@ -110,7 +112,7 @@ def _example(pair: Pair) -> Example:
     forgotten: Sequence[Sequence[Any]] = ours.get("forgotten_evidence", [])
     held = [kept / seen for kept in memory.get("kept_tokens", ())] if seen else []
     return Example(
-        id=str(ours["id"]),
+        id=visible(str(ours["id"])),
         question=None if ours.get("question") is None else _text(ours["question"]),
         expected=_text(ours.get("expected", "")),
         answer=_text(ours.get("answer", "")),
@@ -131,5 +133,7 @@ def _example(pair: Pair) -> Example:
 def _text(value: object) -> str:
     """Tasks with several answers list them."""
     if isinstance(value, Sequence) and not isinstance(value, str):
-        return ", ".join(map(str, value))
-    return str(value)
+        text = ", ".join(map(str, value))
+    else:
+        text = str(value)
+    return "\n".join(map(visible, text.split("\n")))

@@ -1,4 +1,4 @@
-"""The table in files: ``table.md`` to paste, ``table.csv`` and ``table.json`` to compute with."""
+"""The table in files: ``table.md`` to paste, csv, json and parquet to compute with."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import Any
 
 from memollm import record
 from memollm.record import Measured, Memory
+from memollm.report import inert
 from memollm.report.notes import method, remarks, unfinished
 from memollm.report.table import Row, Table
 from memollm.report.wording import MISSING, entry, kept, kv_bytes
@@ -25,6 +26,7 @@ def write(table: Table, folder: Path) -> list[Path]:
         "table.md": markdown(table),
         "table.csv": comma_separated(table),
         "table.json": plain_json(table),
+        "table.parquet": parquet(table),
     }
     for name, text in texts.items():
         record.replace(folder / name, text)
@@ -37,11 +39,13 @@ def markdown(table: Table) -> str:
     lines = [_line(headings), _line(["---"] * len(headings))]
     lines += [_line(texts(table, row)) for row in table.rows]
     if table.shared:
-        told = ", ".join(f"{key} {text}" for key, text in table.shared.items())
+        told = ", ".join(
+            f"{key} {inert.markdown(inert.clipped(text))}" for key, text in table.shared.items()
+        )
         lines = [f"All: {told}.", "", *lines]
     if table.comparisons:
         lines += ["", method(table)]
-    notes = [f"- {note}" for note in (*remarks(table), *unfinished(table))]
+    notes = [f"- {inert.markdown(note)}" for note in (*remarks(table), *unfinished(table))]
     return "\n".join([*lines, *(["", *notes] if notes else [])]) + "\n"
 
 
@@ -85,6 +89,15 @@ def plain_json(table: Table) -> str:
         "unfinished": unfinished(table),
     }
     return json.dumps(record.finite(whole), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def parquet(table: Table) -> bytes:
+    """The lines of ``table.csv``, with their types."""
+    import pandas  # slow to import
+
+    file = io.BytesIO()
+    pandas.DataFrame([_plain(row) for row in table.rows]).to_parquet(file, index=False)
+    return file.getvalue()
 
 
 def _plain(row: Row) -> dict[str, Any]:
@@ -144,4 +157,4 @@ def _hashes(row: Row) -> str:
 
 
 def _line(texts: list[str]) -> str:
-    return "| " + " | ".join(text.replace("|", "\\|") for text in texts) + " |"
+    return "| " + " | ".join(inert.markdown(inert.clipped(text)) for text in texts) + " |"

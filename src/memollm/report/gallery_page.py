@@ -25,7 +25,8 @@ TEMPLATE = """<!doctype html>
   .badge { color: var(--gone); } .won .badge { color: var(--won); }
   dl { display: grid; grid-template-columns: max-content 1fr; gap: .15rem .9rem; margin: 0; }
   dt { color: var(--soft); } dd { margin: 0; }
-  dd span { font-family: ui-monospace, monospace; font-size: .92em; white-space: pre-wrap; }
+  dd span { font-family: ui-monospace, monospace; font-size: .92em; white-space: pre-wrap;
+            unicode-bidi: isolate; }
   svg { display: block; width: 100%; max-width: 34rem; margin: .8rem 0 .2rem; }
   svg text { font: 10px system-ui, sans-serif; fill: var(--soft); }
   svg .end { text-anchor: end; }

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from memollm.report.inert import clipped, visible
 from memollm.report.paired import SHARE
 from memollm.report.table import ALPHA, Row, Table
 from memollm.report.wording import number
 from memollm.statistics.corrections import Correction
 from memollm.statistics.intervals import CONFIDENCE, RESAMPLES, SEED
 
+MESSAGE = 600  # characters of an error
 CORRECTED = {Correction.holm: "Holm", Correction.bh: "Benjamini-Hochberg"}
 
 
@@ -29,6 +31,11 @@ def method(table: Table) -> str:
 
 def remarks(table: Table) -> list[str]:
     """Pairs that were refused or left over, and what several seeds were."""
+    return [*shortened(table), *details(table)]
+
+
+def details(table: Table) -> list[str]:
+    """Remarks on single numbers."""
     return [*_pairing(table), *_spreads(table)]
 
 
@@ -37,7 +44,11 @@ def unfinished(table: Table) -> list[str]:
     lines = []
     for row in table.unfinished:
         run = row.cell.record
-        why = f"{run.error.type}: {run.error.message}" if run.error else "still running, or killed"
+        why = (
+            f"{run.error.type}: {clipped(visible(run.error.message), MESSAGE)}"
+            if run.error
+            else "still running, or killed"
+        )
         lines.append(f"{run.status}: {which(table, row)}: {why} ({row.cell.folder})")
     if table.unreadable:
         lines.append(f"{table.unreadable} record.json could not be read")
@@ -46,7 +57,15 @@ def unfinished(table: Table) -> list[str]:
 
 def which(table: Table, row: Row) -> str:
     """What sets a row apart from the others."""
-    return " ".join(f"{key}={row.settings[key]}" for key in table.settings if key in row.settings)
+    told = {key: row.settings[key] for key in table.settings if key in row.settings}
+    return " ".join(f"{key}={clipped(visible(text))}" for key, text in told.items())
+
+
+def shortened(table: Table) -> Iterator[str]:
+    """That runs measured less than their evaluations say."""
+    runs = [cell.record for row in table.rows for cell in row.cells]
+    if any(run.config.get("debug") for run in runs):
+        yield "Measured with debug=true: short and few, to see that it works; no findings."
 
 
 def _pairing(table: Table) -> Iterator[str]:

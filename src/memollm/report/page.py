@@ -10,6 +10,7 @@ from pathlib import Path
 from jinja2 import Environment
 
 from memollm.record import RunRecord, replace
+from memollm.report import inert
 from memollm.report.plots import Samples, draw
 
 FILE = "run.html"
@@ -70,7 +71,7 @@ def render(run: RunRecord, pictures: Sequence[Path] = ()) -> str:
         .render(
             title=f"{mode.get('name_', 'a run')} on {model.get('name') or model.get('name_', '?')}",
             status=str(run.status),
-            error=f"{run.error.type}: {run.error.message}" if run.error else None,
+            error=f"{run.error.type}: {inert.visible(run.error.message)}" if run.error else None,
             results=run.results,
             pictures=[
                 (path.stem.replace("_", " "), base64.b64encode(path.read_bytes()).decode())

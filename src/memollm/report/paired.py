@@ -16,7 +16,7 @@ from memollm.statistics.pairing import Matched, Outcome, Sample, Unpairable, mat
 
 Choice: TypeAlias = Callable[[Sample], bool]
 
-DIVIDED_BY = ("asking", "corpus")  # what an evaluation names metrics after
+DIVIDED_BY = ("asking", "corpus", "kind", "task")  # what an evaluation names metrics after
 UNNAMED = "streamed"  # the way of asking that is not named
 SHARE = "share"  # the unit of means of right answers and of scores
 CLOSE = 1e-6  # relative; a mean taken in another order
@@ -47,9 +47,14 @@ class Samples:
         runs = [self._match(cell, baseline, evaluation) for cell, baseline in seeds]
         if not all(run.pairs for run in runs):
             raise Unpaired("no samples to pair")
-        first = seeds[0][0]
-        recorded = first.record.results[evaluation].metrics[metric]
-        behind = _behind(metric, recorded, self.of(first, evaluation))
+        # Of cell and baseline: a part's mean may equal the whole's by chance, in both hardly ever,
+        # and then without harm.
+        known = [
+            (it.record.results[evaluation].metrics[metric], self.of(it, evaluation))
+            for it in seeds[0]
+            if metric in it.record.results[evaluation].metrics
+        ]
+        behind = _behind(metric, known)
         if behind is None:
             raise Unpaired(f"{metric} is no mean of the samples")
         outcome, chosen = behind
@@ -71,20 +76,25 @@ def _pick(run: Matched, outcome: Outcome, chosen: Choice) -> Matched:
 
 
 def _behind(
-    metric: str, recorded: Measured, samples: Sequence[Sample]
+    metric: str, known: Sequence[tuple[Measured, Sequence[Sample]]]
 ) -> tuple[Outcome, Choice] | None:
-    """The outcome and the choice of samples whose mean is what was recorded.
+    """The outcome and the choice of samples whose mean is what was recorded, in each of ``known``.
 
     An evaluation may ask in two ways, or read several texts, and name a metric after each; and
     not all tasks of one have the same outcome. What has most samples behind it comes first.
     """
     found: list[tuple[int, Outcome, Choice]] = []
+    _, samples = known[0]
     for chosen in _choices(metric, samples):
         for outcome in Outcome:
-            some = [it for it in samples if outcome in it and chosen(it)]
-            if some and _mean_is(metric, recorded, some, outcome):
-                found.append((len(some), outcome, chosen))
+            parts = [(told, _those(read, outcome, chosen)) for told, read in known]
+            if all(some and _mean_is(metric, told, some, outcome) for told, some in parts):
+                found.append((len(parts[0][1]), outcome, chosen))
     return max(found, key=lambda it: it[0])[1:] if found else None
+
+
+def _those(samples: Sequence[Sample], outcome: Outcome, chosen: Choice) -> list[Sample]:
+    return [it for it in samples if outcome in it and chosen(it)]
 
 
 def _choices(metric: str, samples: Sequence[Sample]) -> list[Choice]:

@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from memollm.record import Measured, RunRecord
+from memollm.report.figures import heatmap
 from memollm.report.forgetting_curve_plot import forgetting_curve
 
 Samples = Mapping[str, Sequence[Mapping[str, Any]]]
@@ -108,25 +109,9 @@ def _cells(samples: Sequence[Mapping[str, Any]]) -> dict[tuple[int, float], list
 
 
 def _heatmap(cells: Mapping[tuple[int, float], Sequence[bool]]) -> Figure:
-    lengths = sorted({length for length, _ in cells})
-    depths = sorted({depth for _, depth in cells})
+    lengths = {length for length, _ in cells}
+    depths = {depth for _, depth in cells}
     figure = Figure(figsize=(2.0 + 0.9 * len(lengths), 1.2 + 0.5 * len(depths)))
-    axes = figure.subplots()
-    shares = [
-        [
-            sum(answers) / len(answers) if (answers := cells.get((n, d))) else float("nan")
-            for n in lengths
-        ]
-        for d in depths
-    ]
-    axes.imshow(shares, vmin=0, vmax=1, cmap="RdYlGn", alpha=0.7, aspect="auto")
-    for row, depth in enumerate(depths):
-        for column, length in enumerate(lengths):
-            if answers := cells.get((length, depth)):
-                told = f"{sum(answers)}/{len(answers)}"
-                axes.text(column, row, told, ha="center", va="center")
-    axes.set_xticks(range(len(lengths)), [str(length) for length in lengths])
-    axes.set_yticks(range(len(depths)), [f"{depth:.0%}" for depth in depths])
-    axes.set_xlabel("context, tokens")
-    axes.set_ylabel("depth of the needle")
+    tiles = {key: (sum(answers), len(answers)) for key, answers in cells.items()}
+    heatmap.draw(figure.subplots(), tiles)
     return figure

@@ -5,23 +5,42 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-NO_RESULT = ("tracker", "outputs", "resume", "force")  # keys that no result depends on
+NO_RESULT = (
+    "tracker",
+    "outputs",
+    "resume",
+    "force",
+    "dry_run",
+    "objective",
+    "trace",
+)  # keys that no result depends on
 HANDED_DOWN = (  # the memory's copies of top-level keys
     "memory.threshold",
     "memory.strength",
     "memory.layer_fraction",
     "memory.retention",
     "memory.policy",
+    "memory.pattern",
     "memory.budget",
 )
-OF_THE_MEMORY = ("threshold", "memory_strength", "layer_fraction", "retention", "policy", "budget")
+OF_THE_MEMORY = (
+    "threshold",
+    "memory_strength",
+    "layer_fraction",
+    "retention",
+    "policy",
+    "budget",
+    "pattern",
+)
 ALWAYS_TOLD = (
     "model",
     "policy",
+    "pattern",
     "budget",
     "threshold",
     "memory_strength",
     "layer_fraction",
+    "limit",
     "seed",
 )
 

@@ -37,11 +37,17 @@ def conclude(folder: Path, outputs: Path, console: Console | None = None) -> int
     show(compared, console)
     if len(cells.cells) > 1:
         written = files.write(compared, folder) + gallery.write(collect(beside), folder)
+        from memollm.report import publish  # imports what draws
+
+        written += publish.write(beside, compared, folder)[:2]
         where = f"{_short(folder)}: {', '.join(path.name for path in written)}"
     else:
         where = _short(cells.cells[0].folder / "record.json")
-        if not cells.cells[0].is_baseline and not any(
-            row.cell.is_baseline for row in compared.rows
+        measured = bool(cells.cells[0].record.evaluation_hashes)
+        if (
+            measured
+            and not cells.cells[0].is_baseline
+            and not any(row.cell.is_baseline for row in compared.rows)
         ):
             console.print(Text(NO_BASELINE), soft_wrap=True)
     console.print(Text(f"Written to {where}"), soft_wrap=True)

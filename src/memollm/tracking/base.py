@@ -11,6 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, SupportsFloat
 
+from memollm.tracking.comparison import Comparison
+
 
 class TrackerUnavailable(RuntimeError):
     """The tracker cannot start; the message says what to do about it."""
@@ -69,4 +71,13 @@ class Tracker(abc.ABC):
 
         Raises:
             TrackerUnavailable: if it cannot start.
+        """
+
+    @abc.abstractmethod
+    def share(self, comparison: Comparison, folder: str) -> None:
+        """Set up a page that compares the runs of a sweep, where there can be one.
+
+        Args:
+            comparison: which runs, and what to show of them.
+            folder: of the sweep, for what is left to be done by hand.
         """

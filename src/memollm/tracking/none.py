@@ -8,6 +8,7 @@ from typing import Any, SupportsFloat
 
 from memollm.registry import register
 from memollm.tracking.base import LiveTracker, Tracker
+from memollm.tracking.comparison import Comparison
 
 
 class Silent(LiveTracker):
@@ -44,3 +45,5 @@ class NoTracker(Tracker):
         config: Mapping[str, Any],
     ) -> LiveTracker:
         return Silent()
+
+    def share(self, comparison: Comparison, folder: str) -> None: ...

@@ -7,6 +7,7 @@ Offline unless asked otherwise, when all goes into the run's own folder, to be u
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 import re
 import shlex
@@ -18,7 +19,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, SupportsFloat
 
 from memollm.registry import refusal, register
+from memollm.tracking import wandb_report
 from memollm.tracking.base import LiveTracker, Tracker, TrackerUnavailable
+from memollm.tracking.comparison import Comparison
 from memollm.tracking.confinement import Confinement
 from memollm.tracking.none import Silent
 from memollm.tracking.plain import grid, plain
@@ -96,6 +99,26 @@ class WandbTracker(Tracker):
         if mode is WandbMode.online:
             print(f"W&B run: {run.url}")
         return LiveWandb(run, confinement, self.finish_timeout)
+
+    def share(self, comparison: Comparison, folder: str) -> None:
+        mode = self.chosen_mode()
+        if mode is WandbMode.disabled:
+            return
+        comparison = dataclasses.replace(comparison, group=self.group or comparison.group)
+        path = shlex.quote(str(wandb_report.write(comparison, Path(folder))))
+        owner = f" --entity {shlex.quote(self.entity)}" if self.entity else ""
+        project = f" --project {shlex.quote(self.project)}" if self.project != "memollm" else ""
+        command = f"python -m memollm.tracking.wandb_report {path}{owner}{project}"
+        if mode is WandbMode.offline:
+            place = shlex.quote(os.path.normpath(folder))
+            runs = f"{place}/*/wandb/offline-run-* {place}/wandb/offline-run-*"
+            print(f"W&B, to upload the sweep: wandb sync {runs}")
+            print(f"W&B, and then its report: {command}")
+            return
+        try:
+            print(f"W&B Report: {wandb_report.save(comparison, self.entity, self.project)}")
+        except wandb_report.ReportUnavailable as error:
+            warnings.warn(f"{error}; later: {command}", RuntimeWarning, stacklevel=2)
 
     def _init(
         self,
