@@ -2,6 +2,8 @@
 VENV ?= .venv
 PYTHON ?= python3
 BIN = $(VENV)/bin
+# A process a core, each file's tests in one of them.
+WORKERS ?= -n logical --maxprocesses=8 --dist=loadfile
 
 .DEFAULT_GOAL := help
 
@@ -19,10 +21,13 @@ run: install ## the three modes on the bundled model, as one small sweep, and th
 	$(BIN)/python run.py experiment=three_modes
 
 test: install ## all tests
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q --cov --cov-report=term:skip-covered
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q $(WORKERS)
+
+coverage: install ## all tests, and which lines none of them runs
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q $(WORKERS) --cov --cov-report=term:skip-covered
 
 quick: install ## tests but for the slow ones
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m 'not slow'
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q $(WORKERS) -m 'not slow'
 
 check: install ## formatting, lint and types
 	$(BIN)/ruff format --check .
@@ -36,4 +41,4 @@ format: install ## put the code in the house's format
 clean: ## the virtual environment and all caches (outputs/ stays)
 	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis .coverage build *.egg-info src/*.egg-info
 
-.PHONY: help install run test quick check format clean
+.PHONY: help install run test coverage quick check format clean

@@ -22,6 +22,8 @@ USAGE = """What does a language model lose, and gain, when its KV cache forgets?
   memory_strength  how slowly a token fades that nothing rehearses
   layer_fraction   share of the layers, counted from the first, that have the memory
   seed, outputs=<folder of runs>, force=true (measure again what is finished)
+  limit=<samples of each evaluation>, debug=true (short and few, to see that it works)
+  dry_run=true     say what would be run, resumed or taken over, and run nothing
 
 --cfg job shows every other setting, with what was given so far; --hydra-help lists more flags.
 
@@ -46,9 +48,11 @@ def main(arguments: list[str]) -> int:
 
 def usage() -> str:
     """How to call this, and the parts that there are to choose from."""
-    groups = sorted(path for path in CONF.iterdir() if path.is_dir())
+    groups = sorted(path for path in CONF.iterdir() if path.is_dir() and path.name != "hydra")
+    groups += sorted((CONF / "hydra").iterdir())
     choices = [
-        f"  {group.name:<11}{', '.join(sorted(path.stem for path in group.glob('*.yaml')))}"
+        f"  {group.relative_to(CONF).as_posix():<16}"
+        f"{', '.join(sorted(path.stem for path in group.glob('*.yaml')))}"
         for group in groups
     ]
     return "\n".join([USAGE, *choices])

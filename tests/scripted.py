@@ -24,6 +24,7 @@ from memollm.memory.retention import ExponentialRetention
 from memollm.modes.base import Mode
 from memollm.modes.sparse_attention import SparseAttention
 from memollm.runner import run
+from memollm.tasks.measure import Measure
 from memollm.tracking.base import LiveTracker, Tracker
 from memollm.tracking.none import NoTracker, Silent
 
@@ -139,6 +140,9 @@ class Recording(Tracker):
         live.note("start", asked)
         return live
 
+    def share(self, comparison: Any, folder: str) -> None:
+        self.calls.append(("share", (comparison, folder)))
+
 
 class RecordingLive(Silent):
     def __init__(self, calls: list[tuple[str, Any]], fail_at: str) -> None:
@@ -155,6 +159,12 @@ class RecordingLive(Silent):
     def log_table(self, name: str, rows: Any) -> None:
         self.note("log_table", (name, list(rows)))
 
+    def log_image(self, name: str, path: str) -> None:
+        self.note("log_image", (name, path))
+
+    def log_html(self, name: str, path: str) -> None:
+        self.note("log_html", (name, path))
+
     def log_artifact(self, name: str, type: str, paths: Any) -> None:
         self.note("log_artifact", (name, type, list(paths)))
 
@@ -169,6 +179,7 @@ def cell(evaluation: dict[str, Any] | None = None, mode: Mode | None = None, **c
     """A configuration of scripted parts."""
     memory = changes.pop("memory", Memory())
     return RunConfig(
+        task=changes.pop("task", Measure()),
         model=changes.pop("model", DummyModel()),
         mode=mode or SparseAttention(),
         retention=ExponentialRetention(),

@@ -1,11 +1,12 @@
 """Every part has its yaml, every yaml its part, and every choice composes."""
 
+import dataclasses
 from pathlib import Path
 
 import pytest
 from hydra import compose, initialize_config_dir
 
-from memollm import cells
+from memollm import cells, sweep
 from memollm.config import RunConfig, live, register_schemas
 from memollm.memory.ebbinghaus import Memory
 from memollm.registry import groups
@@ -13,12 +14,10 @@ from memollm.registry import groups
 CONF = Path(__file__).parents[1] / "conf"
 
 register_schemas()
+# Other groups are of libraries, and no choice of a run: mechanisms, position encodings.
+GROUPS = sorted(set(groups()) & {field.name for field in dataclasses.fields(RunConfig)})
 # Pairs and yaml files, not parts alone: a model's yaml may be one of many for the same part.
-CHOICES = [
-    (group, path.stem)
-    for group in sorted(groups())
-    for path in sorted((CONF / group).glob("*.yaml"))
-]
+CHOICES = [(group, path.stem) for group in GROUPS for path in sorted((CONF / group).glob("*.yaml"))]
 
 
 def composed(*overrides: str) -> RunConfig:
@@ -26,13 +25,14 @@ def composed(*overrides: str) -> RunConfig:
         return live(compose("config", overrides=list(overrides)))
 
 
-@pytest.mark.parametrize("group", sorted(groups()))
+@pytest.mark.parametrize("group", GROUPS)
 def test_every_part_has_a_yaml_of_its_name(group):
     assert set(groups()[group]) <= {path.stem for path in (CONF / group).glob("*.yaml")}
 
 
 def test_every_folder_of_yaml_files_is_a_group():
-    assert {path.name for path in CONF.iterdir() if path.is_dir()} - {"experiment"} == set(groups())
+    others = {"experiment", "hydra"}
+    assert {path.name for path in CONF.iterdir() if path.is_dir()} - others == set(GROUPS)
 
 
 @pytest.mark.parametrize(("group", "name"), CHOICES, ids="=".join)
@@ -43,6 +43,8 @@ def test_every_choice_composes_into_a_part(group, name):
         part = config.evaluation[name]
     else:
         needed = ["budget=0.5"] if group == "policy" else []
+        if (group, name) == ("mode", "pattern"):
+            needed = ["pattern=local"]
         part = getattr(composed(f"{group}={name}", *needed), group)
     expected = groups()[group].get(name)
     assert type(part) is expected if expected else type(part) in groups()[group].values()
@@ -146,3 +148,31 @@ def test_a_full_disk_is_refused(tmp_path, monkeypatch):
 def test_one_seed_is_everyones():
     config = composed("seed=7")
     assert config.evaluation["needle"].seed == config.evaluation["speed"].seed == 7
+
+
+@pytest.mark.parametrize("name", sorted(groups()["evaluation"]))
+def test_every_evaluation_can_be_had_in_little(name):
+    full, brief = composed(f"evaluation=[{name}]"), composed(f"evaluation=[{name}]", "debug=true")
+    assert brief.evaluation[name] != full.evaluation[name]
+    assert brief.evaluation[name].brief.keys() <= vars(full.evaluation[name]).keys()
+    brief.evaluation[name].fits("a small model", 1024)
+
+
+@pytest.mark.parametrize(
+    ("experiment", "asked", "distinct"),
+    [
+        ("smoke", 1, 1),
+        ("three_modes", 3, 3),
+        ("threshold_sweep", 8, 5),
+        ("strength_sweep", 10, 6),
+        ("layer_sweep", 8, 5),
+        ("pareto", 20, 11),
+        ("controls", 48, 23),  # three budgets of seven policies; full and the baseline have none
+        ("modes_by_model", 9, 9),
+    ],
+)
+def test_an_experiment_is_planned_with_each_cell_once(experiment, asked, distinct, tmp_path):
+    request = cells.requested(CONF, [f"experiment={experiment}"], multirun=False)
+    planned = sweep.plan(request.cells, [""] * asked, tmp_path)
+    assert [it.state for it in planned].count(sweep.State.new) == distinct
+    assert len({it.number for it in planned}) == asked

@@ -7,6 +7,7 @@ from memollm import planning, record
 from memollm.evaluation.needle import NeedleInAHaystack
 from memollm.evaluation.perplexity import Perplexity
 from memollm.modes.baseline import Baseline
+from memollm.progress import Voice
 from memollm.runner import run
 from memollm.statistics.detectable import of_answers
 from memollm.statistics.pairing import Outcome
@@ -78,7 +79,7 @@ class Asking(Counting):
 
 def test_a_run_says_it_first_and_keeps_it(tmp_path, capsys):
     config = cell({"asking": Asking(40), "counting": Counting(4)}, mode=Baseline())
-    run(config, tmp_path, start_nothing, DummyModels(), [tmp_path], Console(width=200))
+    run(config, tmp_path, start_nothing, DummyModels(), [tmp_path], Voice(Console(width=200)))
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith("asking: 20 prompts: differences below 43 points")
     assert lines[1].startswith("asking: mean") and not any("counting: 4 pro" in it for it in lines)

@@ -20,12 +20,16 @@ HEAVY = {
     "pandas",
     "matplotlib",
     "kvpress",
+    "wandb_workspaces",
 }
 PARTS = {"registry", "memory", "modes", "policies", "evaluation", "tracking"}
 MAY_IMPORT = {  # room: (rooms of ours, heavy libraries); anything light is free
     "registry": (set(), set()),
-    "memory": ({"registry"}, {"torch"}),
-    "attention": ({"registry"}, {"torch"}),
+    "memory": (
+        {"registry", "attention", "reference"},
+        {"torch"},
+    ),  # of attention: patterns, as a setting
+    "attention": ({"registry", "nsa"}, {"torch"}),
     "nsa": ({"registry"}, {"torch", "matplotlib"}),  # matplotlib: in picture.py alone
     "cache": ({"memory", "attention"}, {"torch"}),
     "modes": ({"registry", "memory"}, {"torch"}),
@@ -40,30 +44,63 @@ MAY_IMPORT = {  # room: (rooms of ours, heavy libraries); anything light is free
             "policies",
             "reference",
             "evaluation",
+            "scratch",
+            "traces",
         },
         {"torch", "transformers"},
     ),
     "evaluation": ({"registry", "reference"}, {"torch", "datasets"}),
     "reference": (set(), {"torch", "transformers", "omegaconf", "datasets"}),  # trains by itself
+    "scratch": ({"registry", "attention", "reference"}, {"torch", "transformers"}),
+    "tasks": ({"registry", "record", "gating", "scratch", "reference", "generation"}, {"torch"}),
+    "generation": ({"hf", "memory", "modes", "record", "provenance", "report"}, set()),
+    "gating": ({"memory", "hf", "reference"}, {"torch", "transformers"}),
     "kvpress": (
         {"registry", "memory", "modes", "evaluation", "hf", "loading"},
         {"torch", "transformers"},
     ),
     "tracking": ({"registry"}, set()),
     "record": (set(), set()),
+    "traces": (set(), set()),
     "samples": ({"record"}, set()),
     "statistics": (set(), set()),
     "planning": ({"record", "samples", "statistics"}, set()),
-    "report": ({"record", "samples", "statistics"}, {"pandas", "matplotlib"}),
-    "config": (PARTS | {"hf"}, {"hydra", "omegaconf"}),
+    "runs": ({"record", "report", "statistics"}, set()),
+    "report": ({"record", "samples", "statistics", "traces"}, {"pandas", "matplotlib"}),
+    "config": (PARTS | {"hf", "engines", "tasks", "attention"}, {"hydra", "omegaconf"}),
     "refusals": ({"registry"}, {"hydra", "omegaconf"}),
-    "cells": ({"config", "refusals"}, {"hydra", "omegaconf"}),
+    "engines": (set(), {"hydra", "omegaconf"}),
+    "cells": ({"config", "engines", "refusals"}, {"hydra", "omegaconf"}),
+    "claims": (set(), set()),
+    "devices": (set(), {"torch"}),
+    "sweep": ({"config", "identity", "record", "resume"}, set()),
+    "cell": (
+        {"claims", "config", "devices", "errand", "identity", "kvpress", "loading", "progress"}
+        | {"record", "registry", "report", "runner", "tracing", "tracking"},
+        set(),
+    ),
+    "job": (
+        {"cell", "config", "devices", "kvpress", "loading", "mirror", "record", "sweep"},
+        {"hydra", "omegaconf", "torch"},
+    ),
     "provenance": (set(), {"torch"}),
     "identity": ({"registry", "memory", "modes", "config", "provenance"}, set()),
     "resume": ({"record", "samples"}, set()),
     "journal": ({"record", "samples"}, set()),
     "mirror": ({"record", "samples", "tracking"}, set()),
     "progress": ({"record"}, set()),
+    "errand": (
+        {"config", "identity", "journal", "mirror", "progress", "provenance", "record", "tracking"},
+        set(),
+    ),
+    "report_run": ({"record", "report", "tracking"}, set()),
+    "tracing": (
+        {"config", "evaluation", "hf", "identity", "loading", "registry", "report", "samples"}
+        | {"traces"},
+        set(),
+    ),
+    "replay": ({"config", "refusals"}, {"hydra"}),
+    "trace": ({"config", "loading", "record", "replay", "report", "tracing", "traces"}, set()),
     "loading": (PARTS | {"hf"}, set()),
     "runner": (
         {"config", "evaluation", "tracking", "identity", "resume", "record", "provenance"}
@@ -75,6 +112,7 @@ MAY_IMPORT["command"] = (set(MAY_IMPORT), {"hydra", "omegaconf"})  # where all c
 MAY_IMPORT["lm_eval_command"] = MAY_IMPORT["command"]
 ONE_PLACE_ONLY = {  # a library that one file or folder may import, as the only one of all
     "wandb": "tracking/weights_and_biases.py",
+    "wandb_workspaces": "tracking/wandb_report.py",
     "lm_eval": "evaluation/harness/",
     "kvpress": "kvpress/inside/",
 }
@@ -119,6 +157,8 @@ def test_every_room_is_listed():
     ("module", "never"),
     [
         ("memollm.report.__main__", {"torch", "transformers", "hydra", "wandb"}),
+        ("memollm.runs.__main__", {"torch", "transformers", "hydra", "wandb"}),
+        ("memollm.report.retention_page", {"torch", "transformers", "hydra", "matplotlib"}),
         ("memollm.runner", {"transformers", "datasets", "wandb", "lm_eval"}),
         ("memollm.nsa", {"transformers", "matplotlib", "fla"}),
         ("memollm.reference", {"torch", "transformers"}),

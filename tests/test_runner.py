@@ -15,6 +15,7 @@ from memollm import identity, record, runner, samples
 from memollm.memory.ebbinghaus import Memory
 from memollm.modes.baseline import Baseline
 from memollm.modes.soft_delete import SoftDelete
+from memollm.progress import Voice
 from memollm.record import Status
 from tests.scripted import Counting, DummyModel, DummyModels, Recording, cell, start_nothing
 
@@ -30,7 +31,7 @@ def go(tmp_path):
         if tracker is not None:
             start = lambda described: tracker.start(config=described)  # noqa: E731
         roots = [tmp_path] if roots is None else roots
-        quiet = Console(quiet=True)
+        quiet = Voice(Console(quiet=True))
         return runner.run(config, tmp_path / name, start, models or DummyModels(), roots, quiet)
 
     return run

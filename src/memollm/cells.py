@@ -22,8 +22,10 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from memollm.config import RunConfig, live
+from memollm.engines import Engine, chosen
 from memollm.refusals import require_known
 
+BY_NUMBER = "${hydra.job.num}"  # conf/config.yaml's name for a cell's folder
 ROOM_NEEDED = 64 * 2**20  # bytes; records and samples of a cell are far smaller
 
 
@@ -34,6 +36,16 @@ class Request:
     cells: Sequence[RunConfig]
     folder: Path  # where Hydra will put the run or the sweep
     multirun: bool
+    overrides: Sequence[Sequence[str]] = ()  # of each cell
+    listed: bool = True  # whether these are the cells; False: a sweeper chooses as it goes
+    numbered: bool = True  # whether they are, and lie in folders by their numbers
+    engine: Engine = Engine()  # what runs them
+
+    @property
+    def shared(self) -> frozenset[str]:
+        """Settings that all of several cells have."""
+        several = len(self.overrides) > 1
+        return frozenset.intersection(*map(frozenset, self.overrides)) if several else frozenset()
 
     @property
     def folder_key(self) -> str:
@@ -63,13 +75,15 @@ def requested(
         multirun = multirun or first.hydra.mode == RunMode.MULTIRUN
         if not multirun:
             cells = [_live(_compose(config_name, list(overrides)) if swept else first)]
-            return Request(cells, Path(first.hydra.run.dir).absolute(), multirun)
-        if first.hydra.sweeper._target_.endswith("BasicSweeper"):
-            combinations = _combinations(first, overrides)
-        else:  # other sweepers choose as they go
-            combinations = [plain]
+            return Request(cells, Path(first.hydra.run.dir).absolute(), False, [list(overrides)])
+        listed = first.hydra.sweeper._target_.endswith("BasicSweeper")  # others choose as they go
+        combinations = _combinations(first, overrides) if listed else [plain]
         cells = [_live(_compose(config_name, combination)) for combination in combinations]
-    return Request(cells, Path(first.hydra.sweep.dir).absolute(), multirun)
+    subfolder = OmegaConf.to_container(first.hydra.sweep, resolve=False)
+    assert isinstance(subfolder, dict)
+    numbered = listed and subfolder["subdir"] == BY_NUMBER
+    folder, engine = Path(first.hydra.sweep.dir).absolute(), chosen(first.hydra)
+    return Request(cells, folder, True, combinations, listed, numbered, engine)
 
 
 def claim(request: Request, overrides: Sequence[str]) -> Request:

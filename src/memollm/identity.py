@@ -20,7 +20,13 @@ from memollm.modes.base import Mode
 from memollm.modes.baseline import Baseline
 from memollm.registry import describe
 
-OF_THE_MEMORY = ("threshold", "budget", "policy", "memory_strength", "layer_fraction", "retention")
+OF_THE_MEMORY = (
+    "threshold", "schedule", "budget", "policy", "strength", "memory_strength", "layer_fraction",
+    "retention",
+)  # fmt: skip
+OF_FORGETTING = tuple(key for key in OF_THE_MEMORY if key != "layer_fraction")
+# What of a memory decides results where nothing is forgotten.
+OF_ATTENDING = ("layer_fraction", "pattern")
 
 
 @runtime_checkable
@@ -45,26 +51,51 @@ def config_hash(evaluation_hashes: Mapping[str, str]) -> str:
     return _digest(dict(evaluation_hashes))
 
 
+def cell_hash(config: RunConfig) -> str:
+    """One hash for a cell, whatever its task."""
+    if not config.task.measures:
+        return task_hash(config)
+    return config_hash(evaluation_hashes(config))
+
+
+def task_hash(config: RunConfig) -> str:
+    """A hash of what decides the outcome of a task that does not measure."""
+    parts = {"task": config.task, "model": config.model, "memory": config.memory}
+    if config.task.under_mode:
+        parts["mode"] = config.mode
+    named = {name: _identity(part) for name, part in parts.items()}
+    return _digest({**named, "seed": config.seed, "source": provenance.source()})
+
+
 def described(config: RunConfig) -> dict[str, Any]:
     """``config`` as plain data, with no memory in a mode without one.
 
-    In a mode that forgets by rules of its own, what is said of the memory is left out.
+    In a mode that forgets by rules of its own, what is said of the memory is left out; in one that
+    forgets nothing, what is said of forgetting.
     """
     plain = describe(config)
     if not config.mode.reads_memory:
         return {key: it for key, it in plain.items() if key not in OF_THE_MEMORY} | {"memory": {}}
-    return plain if config.mode.has_memory else {**plain, "memory": None}
+    if not config.mode.has_memory:
+        return {**plain, "memory": None}
+    if not config.mode.forgets:
+        others = {key: it for key, it in plain.items() if key not in OF_FORGETTING}
+        kept = ("name_", *OF_ATTENDING)
+        return others | {"memory": {key: plain["memory"][key] for key in kept}}
+    return plain
 
 
 def _hashes(config: RunConfig, mode: Mode) -> dict[str, str]:
-    versions = provenance.versions()
+    versions, machine = provenance.versions(), provenance.machine()
+    limit = {} if config.limit is None else {"limit": config.limit}
     common = {
+        **limit,
         "source": provenance.source(),
         "versions": {name: versions.get(name) for name in ("memollm", "torch", "transformers")},
-        "machine": provenance.machine(),
+        "machine": {**machine, "gpus": sorted(set(machine["gpus"]))},  # however many of a kind
         "model": _identity(config.model),
         "mode": _identity(mode),
-        "memory": _memory(config.memory) if mode.has_memory and mode.reads_memory else None,
+        "memory": _memory(config.memory, mode) if mode.has_memory and mode.reads_memory else None,
         "seed": config.seed,
     }
     return {
@@ -73,9 +104,13 @@ def _hashes(config: RunConfig, mode: Mode) -> dict[str, str]:
     }
 
 
-def _memory(memory: Memory) -> dict[str, Any]:
+def _memory(memory: Memory, mode: Mode) -> dict[str, Any]:
     fields = describe(memory)
-    return {key: fields[key] for key in fields if key not in memory.policy.ignored}
+    if not mode.forgets:
+        return {key: fields[key] for key in OF_ATTENDING}
+    ignored = memory.policy.ignored | memory.birth.ignored
+    fields["birth"] = _identity(memory.birth)
+    return {key: fields[key] for key in fields if key not in ignored}
 
 
 def _identity(part: Any) -> Any:

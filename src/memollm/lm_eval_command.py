@@ -26,6 +26,7 @@ from memollm import identity
 from memollm.config import RunConfig, live, register_schemas
 from memollm.loading import Models
 from memollm.refusals import COMPOSITION, explain
+from memollm.replay import quoted
 
 CONF = Path(__file__).parents[2] / "conf"
 MODEL = ("device", "dtype", "revision", "trust_remote_code")  # lm-eval's names of model.<key>
@@ -89,26 +90,12 @@ def _overrides(arguments: Mapping[str, Any]) -> list[str]:
     pretrained = str(given.pop("pretrained", "reference"))
     overrides = ["model=reference"]
     if pretrained != "reference":
-        overrides = ["model=hf", f"model.name={_value(pretrained)}"]
+        overrides = ["model=hf", f"model.name={quoted(pretrained)}"]
     for key, value in given.items():
         if key.partition(".")[0] in ELSEWHERE:
             raise ValueError(f"model_args: {key} is no key of a model and its memory")
-        overrides.append(f"{'model.' if key in MODEL else ''}{key}={_value(value)}")
+        overrides.append(f"{'model.' if key in MODEL else ''}{key}={quoted(value)}")
     return overrides
-
-
-def _value(value: Any) -> str:
-    """``value`` in the grammar of Hydra's overrides."""
-    if value is None or isinstance(value, bool):
-        return {None: "null", True: "true", False: "false"}[value]
-    if isinstance(value, (list, tuple)):
-        return f"[{','.join(map(_value, value))}]"
-    if isinstance(value, Mapping):
-        return "{" + ",".join(f"{key}:{_value(item)}" for key, item in value.items()) + "}"
-    text = str(value)
-    if isinstance(value, str) and not text.replace("_", "").isalnum():
-        text = "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
-    return text
 
 
 if __name__ == "__main__":

@@ -43,6 +43,10 @@ class Mirror:
         if numeric:
             self._guard(lambda: self._live.log(numeric, step))
 
+    def log(self, metrics: Mapping[str, float], *, step: int) -> None:
+        """Log one point of each curve."""
+        self._guard(lambda: self._live.log(metrics, step))
+
     def result(self, evaluation: str, result: Result, rows: Sequence[Mapping[str, Any]]) -> None:
         """Log an evaluation's metrics and its samples as a table."""
         metrics = {f"{evaluation}/{name}": it.value for name, it in result.metrics.items()}

@@ -17,7 +17,7 @@ import memollm
 
 PACKAGE = Path(memollm.__file__).parent
 LIBRARIES = ("memollm", "torch", "transformers", "tokenizers", "datasets", "numpy", "lm-eval")
-NO_INFLUENCE = ("report", "statistics", "tracking")  # rooms that come after the result
+NO_INFLUENCE = ("report", "statistics", "tracking", "traces", "runs")  # rooms after the result
 
 
 def provenance(seed: int, device: str | None) -> dict[str, Any]:

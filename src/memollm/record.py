@@ -154,12 +154,12 @@ def newest_first(records: Iterable[tuple[Path, RunRecord]]) -> list[tuple[Path, 
     return sorted(records, key=lambda it: str(it[1].provenance.get("started")), reverse=True)
 
 
-def replace(path: Path, text: str) -> None:
-    """Make ``text`` the content of ``path`` at one stroke: readers see the old file or the new."""
+def replace(path: Path, content: str | bytes) -> None:
+    """Make ``content`` that of ``path`` at one stroke: readers see the old file or the new."""
     draft = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        with draft.open("w", encoding="utf-8") as file:
-            file.write(text)
+        with draft.open("wb") as file:
+            file.write(content.encode("utf-8") if isinstance(content, str) else content)
             file.flush()
             os.fsync(file.fileno())
         os.replace(draft, path)

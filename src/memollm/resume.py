@@ -6,6 +6,7 @@ became of that run; if there is none, its samples are, from the newest run that 
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +16,7 @@ from memollm import record, samples
 from memollm.record import Result, RunRecord, Status, UnreadableRecord
 
 Samples = list[dict[str, Any]]
+Runs = list[tuple[Path, RunRecord]]
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,20 @@ class Earlier:
 
 def search(hashes: Mapping[str, str], config_hash: str, roots: Iterable[Path]) -> Earlier:
     """Look through all records below ``roots``; what is no record is passed over."""
-    candidates = _candidates(hashes, roots)
+    return find(hashes, config_hash, _candidates(hashes, roots))
+
+
+def everything(roots: Iterable[Path]) -> Runs:
+    """All records below ``roots``, the newest first: for who looks for many cells."""
+    runs = []
+    for folder in sorted(_folders(roots)):
+        with contextlib.suppress(UnreadableRecord):
+            runs.append((folder, record.load(folder)))
+    return record.newest_first(runs)
+
+
+def find(hashes: Mapping[str, str], config_hash: str, candidates: Runs) -> Earlier:
+    """What ``candidates``, the newest first, have of a cell."""
     found = {
         name: best
         for name, wanted in hashes.items()
@@ -61,7 +76,7 @@ def search(hashes: Mapping[str, str], config_hash: str, roots: Iterable[Path]) -
     return Earlier(found, unfinished[0] if unfinished else None)
 
 
-def _best(name: str, wanted: str, candidates: list[tuple[Path, RunRecord]]) -> Found | None:
+def _best(name: str, wanted: str, candidates: Runs) -> Found | None:
     same = [
         (folder, run) for folder, run in candidates if wanted == run.evaluation_hashes.get(name)
     ]
@@ -74,10 +89,13 @@ def _best(name: str, wanted: str, candidates: list[tuple[Path, RunRecord]]) -> F
     return None
 
 
-def _candidates(hashes: Mapping[str, str], roots: Iterable[Path]) -> list[tuple[Path, RunRecord]]:
-    folders = {folder.resolve() for root in roots for folder in record.folders_below(root)}
+def _folders(roots: Iterable[Path]) -> set[Path]:
+    return {folder.resolve() for root in roots for folder in record.folders_below(root)}
+
+
+def _candidates(hashes: Mapping[str, str], roots: Iterable[Path]) -> Runs:
     runs = []
-    for folder in sorted(folders):
+    for folder in sorted(_folders(roots)):
         try:
             text = (folder / record.FILE).read_text(encoding="utf-8")
             if any(wanted in text for wanted in hashes.values()):  # cheaper than to parse them all

@@ -7,10 +7,11 @@ next thing is tried.
 
 from __future__ import annotations
 
+import itertools
 import random
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -31,7 +32,19 @@ from memollm.registry import name_of
 from memollm.resume import Earlier
 from memollm.tracking.base import LiveTracker
 
+# Gives a device, alone or beside others, and calls the last if that takes a while (``devices``).
+Turn = Callable[[Any, bool, Callable[[], None]], AbstractContextManager[object]]
 Illustrator = Callable[[RunRecord, Mapping[str, Sequence[Mapping[str, Any]]], Path], Sequence[Path]]
+
+
+def unguarded(
+    device: Any, alone: bool, waits: Callable[[], None]
+) -> AbstractContextManager[object]:
+    """Nobody else is there to take turns with."""
+    return nullcontext()
+
+
+WAITING = "waits for its turn, something is timed on this device or to be timed"
 
 
 class Refused(ValueError):
@@ -44,8 +57,9 @@ def run(
     start_tracker: Callable[[dict[str, Any]], LiveTracker],
     models: Models,
     roots: Sequence[Path] = (),
-    console: Console | None = None,
+    voice: Voice | None = None,
     illustrate: Illustrator | None = None,
+    turn: Turn = unguarded,
 ) -> RunRecord:
     """Measure what is missing of a cell, and leave its record in ``folder``.
 
@@ -55,15 +69,16 @@ def run(
         start_tracker: given the cell as plain data, starts a tracker that mirrors the run.
         models: where subjects come from.
         roots: folders of earlier runs, whose results and samples are taken over.
-        console: where a person is told how it goes.
+        voice: tells a person how it goes.
         illustrate: given the finished record, its samples and the folder, leaves pictures and
             pages there and says which.
+        turn: gives the device for each evaluation.
 
     Raises:
         Refused: if the configuration does not fit its data or its model.
         Exception: whatever went wrong in an evaluation; the record has it, too.
     """
-    voice = Voice(console or Console())
+    voice = voice or Voice(Console())
     described = identity.described(config)
     hashes = identity.evaluation_hashes(config)
     whole = identity.config_hash(hashes)
@@ -90,8 +105,10 @@ def run(
             journal.update(provenance={**begun.provenance, "device": str(subject.device)})
             for name, evaluation in missing.items():
                 _plan(name, evaluation, subject, roots, journal, voice)
-                _seed(config.seed)
-                _measure(name, evaluation, subject, journal, mirror, voice)
+                alone = evaluation.timed
+                with turn(subject.device, alone, lambda name=name: voice.say(f"{name}: {WAITING}")):
+                    _seed(config.seed)
+                    _measure(name, evaluation, subject, journal, mirror, voice)
         journal.finish()
         if illustrate is not None:
             mirror.show(illustrate(journal.record, journal.samples, folder))
@@ -114,6 +131,8 @@ def prepare(config: RunConfig) -> None:
     with _refusing():
         config.model.prepare()
         limit = config.model.context_length()
+        if config.mode.has_memory:
+            config.memory.birth.prepare()
     for name, evaluation in config.evaluation.items():
         with _refusing(f"evaluation.{name}: "):
             evaluation.prepare()
@@ -149,7 +168,9 @@ def _plan(
     from memollm import planning
     from memollm.statistics.pairing import Outcome
 
+    limit = journal.record.config["limit"]
     outcome, prompts = Outcome(evaluation.outcome), evaluation.prompts(subject)
+    prompts = prompts if limit is None else min(prompts, limit)
     baseline = journal.record.baseline_hashes[name]
     found = planning.plan(name, outcome, prompts, baseline, roots)
     journal.update(detectable={**journal.record.detectable, name: asdict(found)})
@@ -168,8 +189,11 @@ def _measure(
     done = {sample["id"] for sample in journal.samples[name]}
     if done:
         voice.say(f"{name}: goes on after {len(done)} samples")
-    with voice.counting(name, len(done), evaluation.size(subject)) as advance:
-        for sample in evaluation.samples(subject, done):
+    limit, size = journal.record.config["limit"], evaluation.size(subject)
+    size = size if limit is None else min(size, limit)
+    missing = None if limit is None else size - len(done)
+    with voice.counting(name, len(done), size) as advance:
+        for sample in itertools.islice(evaluation.samples(subject, done), missing):
             journal.sample(name, sample)
             mirror.sample(name, sample, len(journal.samples[name]) - 1)
             advance()

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import abc
 import math
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol, TypeAlias, runtime_checkable
@@ -146,6 +146,13 @@ class Evaluation(abc.ABC):
     # What of a sample is compared with the baseline's: "correct" (right or wrong), "score" (in
     # [0, 1]) or "nll" (nats, over "tokens" of them). None: samples are not paired.
     outcome: ClassVar[str | None] = None
+    # Whether it times something: then nothing else may run on its device meanwhile.
+    timed: ClassVar[bool] = False
+    # Its own settings to turn, where its first samples tell less than a few of all: limit= is
+    # refused, and names them.
+    instead_of_limit: ClassVar[str] = ""
+    # What debug=true sets, where nothing else was asked for.
+    brief: ClassVar[Mapping[str, Any]] = {}
 
     def prepare(self) -> None:  # noqa: B027 - most evaluations have nothing to look for
         """Refuse missing or unreadable data; called before any model is loaded."""

@@ -36,6 +36,7 @@ class Continuation(TextEvaluation):
 
     key = KEY
     outcome = "nll"
+    brief = {"context": 256, "scored": 32, "windows": 2}
 
     context: int = 2048  # tokens that are read, not scored; >= 2
     scored: int = 128  # tokens of the continuation, >= 1

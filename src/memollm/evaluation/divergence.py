@@ -44,19 +44,23 @@ class Divergence:
     def mass(
         self,
         weights: Mapping[int, Float[Tensor, "batch heads queries pairs"]],
-        visible: Mapping[int, Bool[Tensor, " tokens"]],
+        visible: Mapping[int, Bool[Tensor, "*kv_heads tokens"]],
     ) -> None:
         """Count the attention of the untouched model on what a layer no longer sees.
 
         Args:
             weights: of the untouched model, by layer.
-            visible: of the tokens before the chunk, by layer with a memory.
+            visible: of the tokens before the chunk, by layer with a memory; where they differ,
+                for each key-value head.
         """
         for layer, paid in weights.items():
             lost = 0.0
             if layer in visible:
-                gone = (~visible[layer]).nonzero().squeeze(1).to(paid.device)
-                lost = float(paid[0][..., gone].double().sum(dim=(1, 2)).mean())
+                rows = torch.atleast_2d(visible[layer]).to(paid.device)
+                groups = paid[0].unflatten(0, (len(rows), -1))
+                for group, seen in zip(groups, rows, strict=True):
+                    gone = (~seen).nonzero().squeeze(1)
+                    lost += float(group[..., gone].double().sum()) / paid.shape[1]
             self._lost[layer] = self._lost.get(layer, 0.0) + lost
 
     def outputs(self, untouched: Outputs, mine: Outputs) -> None:

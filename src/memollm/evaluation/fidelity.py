@@ -70,6 +70,7 @@ class Fidelity(TextEvaluation):
     """
 
     key = KEY
+    brief = {"context": 512, "windows": 1, "new_tokens": 8}
 
     context: int = 4096  # tokens of a window
     windows: int = 4  # as many as there are, at most

@@ -51,6 +51,7 @@ class ForgettingCurve(TextEvaluation):
     """
 
     key = KEY
+    brief = {"ages": [16, 64, 128], "context": 512, "targets": 128, "windows": 2}
 
     ages: list[int] = field(default_factory=lambda: [16, 32, 64, 128, 256, 512, 1024])  # tokens
     context: int = 2048  # tokens of a window

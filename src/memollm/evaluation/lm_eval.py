@@ -44,6 +44,9 @@ class LMEval(Evaluation):
     found by name, as lm-eval finds them; most of them load their documents from the hub.
     """
 
+    instead_of_limit = "limit (documents of each task)"
+    brief = {"limit": 2}
+
     tasks: list[Any] = field(  # names, YAML files, or whole configurations
         default_factory=lambda: ["memollm_long", "memollm_short"]
     )

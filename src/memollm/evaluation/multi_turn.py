@@ -42,6 +42,7 @@ class MultiTurn(TextEvaluation):
 
     key = KEY
     outcome = "correct"
+    brief = {"lengths": [1024], "samples_per_cell": 1}
 
     lengths: list[int] = field(default_factory=lambda: [1024, 4096])  # tokens
     turns: int = 5  # with the one that asks

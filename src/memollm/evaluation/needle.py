@@ -49,6 +49,7 @@ class NeedleInAHaystack(TextEvaluation):
 
     key = KEY
     outcome = "correct"
+    brief = {"lengths": [512], "depths": [0.5], "kinds": [Kind.passkey]}
 
     lengths: list[int] = field(default_factory=lambda: [1024, 4096])  # tokens
     depths: list[float] = field(default_factory=lambda: [0.0, 0.25, 0.5, 0.75, 1.0])

@@ -72,6 +72,7 @@ class Perplexity(TextEvaluation):
 
     key = KEY
     outcome = "nll"
+    brief = {"max_tokens": 1024, "context": 512}
 
     text: Any = "bundled"  # as evaluation.text.load reads it, or a list of such
     documents: Documents = Documents.joined

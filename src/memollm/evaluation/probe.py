@@ -60,8 +60,11 @@ class Probe(Protocol):
         """
         ...
 
-    def visible(self, session: Session) -> dict[int, Bool[Tensor, " tokens"]]:
-        """Which of the tokens seen so far the next query sees, by layer with a memory."""
+    def visible(self, session: Session) -> dict[int, Bool[Tensor, "*kv_heads tokens"]]:
+        """Which of the tokens seen so far the next query sees, by layer with a memory.
+
+        Where key-value heads differ, for each of them.
+        """
         ...
 
     def attenuates(self, session: Session) -> bool:

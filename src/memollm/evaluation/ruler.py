@@ -50,6 +50,7 @@ class Ruler(TextEvaluation):
 
     key = KEY
     outcome = "score"
+    brief = {"lengths": [1024], "samples_per_cell": 1}
 
     tasks: list[RulerTask] = field(
         default_factory=lambda: [RulerTask.niah_single_1, RulerTask.niah_multikey_1, RulerTask.vt]

@@ -55,6 +55,9 @@ class Speed(TextEvaluation):
     """
 
     key = KEY
+    timed = True
+    instead_of_limit = "rounds, turns or contexts"
+    brief = {"contexts": [256], "rounds": 1, "turns": 2}
 
     contexts: list[int] = field(default_factory=lambda: [512, 4096])  # tokens
     rounds: int = 2  # prompts a context, each another stretch of the text

@@ -59,6 +59,11 @@ class KVPress(Mode):
                 f"policy={name_of(memory.policy)} is not allowed with mode=kvpress, where the "
                 "press decides what is dropped"
             )
+        if memory.pattern.limits:
+            raise ValueError(
+                f"pattern={name_of(memory.pattern)} is not allowed with mode=kvpress: a press "
+                "leaves attention as it is, to what it keeps"
+            )
         budget = memory.budget
         if budget is None:
             return
