@@ -52,7 +52,7 @@ class ScratchConfig(Qwen2Config):
             )
         mine, self.layer_types = self.layer_types, ["full_attention"] * self.num_hidden_layers
         try:
-            super().validate()
+            super().validate()  # pyright: ignore[reportAttributeAccessIssue] - strict makes it
         finally:
             self.layer_types = mine
 
