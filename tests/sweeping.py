@@ -15,7 +15,7 @@ from memollm import devices, job
 from memollm.config import register_schemas
 from memollm.evaluation.base import Sample, Subject
 from memollm.hf.models import ModelSource
-from memollm.registry import groups
+from memollm.registry import groups, name_of
 from tests.scripted import Counting, Dummy, DummyModels
 
 SAMPLES = 4
@@ -28,6 +28,7 @@ class Sweepable(Dummy):
     def __init__(self, memory: Any, mode: Any) -> None:
         super().__init__(mode)
         self.setting = (memory.threshold, memory.strength) if mode.has_memory else None
+        self.label = f"{name_of(mode)} {self.setting}"
 
 
 class SweepableModels(DummyModels):
@@ -51,7 +52,7 @@ def script(delay: float, put: Callable[[Any, str, Any], object] = setattr) -> No
             if str(index) not in done:
                 time.sleep(delay)
                 with NOTES.open("a") as notes:
-                    notes.write(f"{subject.setting} {index}\n")
+                    notes.write(f"{subject.label} {index}\n")
                 yield {"id": str(index), "value": float(index + sum(subject.setting or ()))}
 
     for name in ("size", "samples", "metrics", "prepare", "check"):
