@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from memollm.tracking.comparison import Comparison, parse
 
 if TYPE_CHECKING:
-    from wandb_workspaces.reports.v2 import Report
+    from wandb_workspaces.reports.v2 import Report  # pyright: ignore[reportMissingImports]
 
 FILE = "wandb_report.json"
 TITLE = 128  # characters; W&B refuses longer ones
@@ -97,9 +97,7 @@ def save(comparison: Comparison, entity: str | None, project: str) -> str:
     Raises:
         ReportUnavailable: if it cannot be.
     """
-    _library()
-    import wandb_workspaces.reports.v2 as wr
-
+    wr = _library()
     try:
         owner = entity or wr.Report(project=project, title=comparison.title[:TITLE]).entity
         return build(comparison, owner, project).save().url
@@ -109,7 +107,7 @@ def save(comparison: Comparison, entity: str | None, project: str) -> str:
 
 def _library() -> Any:
     try:
-        import wandb_workspaces.reports.v2 as wr
+        import wandb_workspaces.reports.v2 as wr  # pyright: ignore[reportMissingImports] - an extra
     except ImportError as error:
         raise ReportUnavailable(INSTALL) from error
     return wr
