@@ -17,6 +17,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # as with python -m
+
+from experiments import script
 from memollm.generation.files import read_prompts, require_empty
 from memollm.generation.settings import PROMPT, Settings
 from memollm.memory.ebbinghaus import Memory
@@ -27,15 +30,7 @@ DEFAULTS = Memory()
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Refuse what is wrong, then load the model; exit code 2: refused."""
-    given = _parser().parse_args(arguments)
-    try:
-        _run(given)
-    except (ValueError, OSError) as error:
-        print(f"demo.py: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        return 130
-    return 0
+    return script.run(_parser(), _run, arguments)
 
 
 def _run(given: argparse.Namespace) -> None:

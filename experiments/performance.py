@@ -23,6 +23,7 @@ from typing import cast
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # as with python -m
 
+from experiments import script
 from experiments.timing.claims import BASELINE
 from experiments.timing.fresh import in_a_fresh_process
 from experiments.timing.verdict import conclusions, orders, table
@@ -33,15 +34,7 @@ DEFAULTS = Memory()
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Refuse what is wrong before a model is loaded, with exit code 2."""
-    given = _parser().parse_args(arguments)
-    try:
-        _run(given)
-    except (ValueError, OSError) as error:
-        print(f"performance.py: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        return 130
-    return 0
+    return script.run(_parser(), _run, arguments)
 
 
 def _run(given: argparse.Namespace) -> None:

@@ -18,6 +18,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # as with python -m
 
+from experiments import script
 from memollm.memory.ebbinghaus import Memory
 
 OUT = Path("outputs/sparsity_analysis")
@@ -25,15 +26,7 @@ OUT = Path("outputs/sparsity_analysis")
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Refuse what is wrong before a model is loaded, with exit code 2."""
-    given = _parser().parse_args(arguments)
-    try:
-        _run(given)
-    except (ValueError, OSError) as error:
-        print(f"sparsity_analysis.py: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        return 130
-    return 0
+    return script.run(_parser(), _run, arguments)
 
 
 def _run(given: argparse.Namespace) -> None:

@@ -52,6 +52,7 @@ def test_whatever_a_measurement_holds_can_be_mirrored(tracker, tmp_path):
     live.summary({"text": TRICKY, "nan": float("nan"), "array": np.ones(2), "deep": {"x": None}})
     live.finish(0)
     live.finish(0)
+    assert json.loads(samples.read_text()) == {"text": TRICKY}  # read, and left alone
 
 
 def test_the_environment_is_as_it_was(tracker, tmp_path, monkeypatch):
