@@ -26,10 +26,11 @@ PARTS = {"registry", "memory", "modes", "policies", "evaluation", "tracking"}
 MAY_IMPORT = {  # room: (rooms of ours, heavy libraries); anything light is free
     "registry": (set(), set()),
     "memory": (
-        {"registry", "attention", "reference"},
+        {"registry", "attention", "native", "reference"},
         {"torch"},
     ),  # of attention: patterns, as a setting
-    "attention": ({"registry", "nsa"}, {"torch"}),
+    "native": (set(), {"torch"}),
+    "attention": ({"registry", "native", "nsa"}, {"torch"}),
     "nsa": ({"registry"}, {"torch", "matplotlib"}),  # matplotlib: in picture.py alone
     "cache": ({"memory", "attention"}, {"torch"}),
     "modes": ({"registry", "memory"}, {"torch"}),
@@ -41,6 +42,7 @@ MAY_IMPORT = {  # room: (rooms of ours, heavy libraries); anything light is free
             "attention",
             "cache",
             "modes",
+            "native",
             "policies",
             "reference",
             "evaluation",
@@ -83,7 +85,7 @@ MAY_IMPORT = {  # room: (rooms of ours, heavy libraries); anything light is free
         {"cell", "config", "devices", "kvpress", "loading", "mirror", "record", "sweep"},
         {"hydra", "omegaconf", "torch"},
     ),
-    "provenance": (set(), {"torch"}),
+    "provenance": ({"native"}, {"torch"}),
     "identity": ({"registry", "memory", "modes", "config", "provenance"}, set()),
     "resume": ({"record", "samples"}, set()),
     "journal": ({"record", "samples"}, set()),

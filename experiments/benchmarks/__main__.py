@@ -35,7 +35,7 @@ from memollm.evaluation.clock import Clock, Reading, quiet, reading
 
 CPU = torch.device("cpu")
 PREFILL_LAYERS = 4  # of the architecture: time is the same in each, and the rest is a few percent
-CACHES = 8.5  # caches of the whole context that the entrants of a decode cell hold, growth included
+CACHES = 9.6  # caches of the whole context that the entrants of a decode cell hold, growth included
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -23,10 +23,12 @@ from transformers.cache_utils import Cache, DynamicCache, StaticCache
 from memollm.hf.attachment import attach
 from memollm.hf.layer import MemoryLayer
 from memollm.memory.ebbinghaus import Memory
+from memollm.memory.kernel import Kernel
 
 DEFAULT, AGAIN, STATIC = "default", "again", "static"
 ALL, HALF = "all", "half"
 SHARES = (1.0, 0.5, 0.1)  # of the tokens that are kept
+UNCOMPILED = (1.0, 0.1)  # those that are measured without the compiled kernel, too
 
 
 def pruned(share: float) -> str:
@@ -34,9 +36,9 @@ def pruned(share: float) -> str:
     return f"pruned_{share:g}"
 
 
-def memory_name(share: float, layers: str) -> str:
+def memory_name(share: float, layers: str, kernel: Kernel = Kernel.auto) -> str:
     """The name of a memory that has kept ``share`` of the context, in all layers or half."""
-    return f"memory_{share:g}_{layers}"
+    return f"memory_{share:g}_{layers}" + ("_torch" if kernel is Kernel.torch else "")
 
 
 @dataclass
@@ -107,12 +109,14 @@ def entrants(model: PreTrainedModel, context: int, batch: int, room: int) -> dic
     found[STATIC] = Entrant(model, static, context)
     for share in SHARES[1:]:
         found[pruned(share)] = Entrant(model, dynamic(share), context, restore=True)
-    for layers, fraction in ((ALL, 1.0), (HALF, 0.5)):
-        for share in SHARES:
-            # So strong that nothing more dies while a step is timed.
-            memory = Memory(strength=1e6, layer_fraction=fraction)
-            cache = _remembered(model, memory, pair, share)
-            found[memory_name(share, layers)] = Entrant(model, cache, context, memory)
+    chosen = [(share, layers, Kernel.auto) for layers in (ALL, HALF) for share in SHARES]
+    chosen += [(share, ALL, Kernel.torch) for share in UNCOMPILED]
+    for share, layers, kernel in chosen:
+        # So strong that nothing more dies while a step is timed.
+        fraction = 1.0 if layers == ALL else 0.5
+        memory = Memory(strength=1e6, layer_fraction=fraction, kernel=kernel)
+        cache = _remembered(model, memory, pair, share)
+        found[memory_name(share, layers, kernel)] = Entrant(model, cache, context, memory)
     return found
 
 

@@ -83,8 +83,12 @@ def machine() -> dict[str, Any]:
     """What the same code may compute other numbers on, or at another speed."""
     import torch  # heavy; only runs come here
 
+    from memollm.native.attending import kernel
+
     gpus = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
-    return {"cpu": _cpu(), "gpus": gpus, "threads": torch.get_num_threads()}
+    decoding = "torch" if kernel() is None else "compiled"  # what memory.kernel=auto comes to
+    threads = torch.get_num_threads()
+    return {"cpu": _cpu(), "gpus": gpus, "threads": threads, "decoding": decoding}
 
 
 def _cpu() -> str:

@@ -32,20 +32,30 @@ def attend(queries: Queries, keys: Keys, values: Values, view: View) -> tuple[Ou
     ``heads // kv_heads`` neighbours. With a causal tail the last ``queries`` pairs are the
     queries' own, and each query sees them up to itself.
     """
+    scores = logits(queries, keys, view)
+    weights = _softmax(scores, view.sink_logits)
+    del scores  # as large as the weights: at long contexts most of the memory that a chunk needs
+    return mixed(weights, values, view), weights
+
+
+def logits(queries: Queries, keys: Keys, view: View) -> Weights:
+    """What the softmax is taken of."""
     batch, heads, count, dim = queries.shape
     kv_heads, pairs = keys.shape[1], keys.shape[2]
     grouped = (queries * view.scaling).reshape(batch * kv_heads, -1, dim)
     scores = _product(grouped, keys.flatten(0, 1).transpose(1, 2), COPIED_KEYS)
-    if not view.plain or count > 1:
-        scores = _adjusted(scores.view(batch, heads, count, pairs), view)
-    weights = _softmax(scores, view.sink_logits).view(batch, heads, count, pairs)
-    del scores  # as large as the weights: at long contexts most of the memory that a chunk needs
+    scores = scores.view(batch, heads, count, pairs)
+    return scores if view.plain and count == 1 else _adjusted(scores, view)
+
+
+def mixed(weights: Weights, values: Values, view: View) -> Output:
+    """The values of all pairs, weighted."""
+    batch, heads, count, pairs = weights.shape
     seen = weights
     if view.value_scale is not None:
         seen = weights * view.value_scale[:, None, None].to(weights.dtype)
-    mixed = seen.to(values.dtype).view(batch * kv_heads, -1, pairs)
-    out = _product(mixed, values.flatten(0, 1), COPIED_VALUES)
-    return out.view(batch, heads, count, -1), weights
+    grouped = seen.to(values.dtype).view(batch * values.shape[1], -1, pairs)
+    return _product(grouped, values.flatten(0, 1), COPIED_VALUES).view(batch, heads, count, -1)
 
 
 def _adjusted(scores: Weights, view: View) -> Weights:

@@ -13,9 +13,12 @@ from torch.nn.functional import scaled_dot_product_attention
 
 from memollm.attention.kernel import Keys, Output, Queries, Values, attend
 from memollm.attention.view import View
+from memollm.native.attending import attend_natively
 
 SCORES = 2**22  # numbers that a block of queries may need: 16 MiB, half of a processor's cache
 MOST, LEAST = 64, 16  # queries in a block
+
+_FLASH = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu  # gives log-sums, too
 
 
 def query_block(scores: int) -> int:
@@ -33,12 +36,20 @@ def is_quicker(queries: Queries) -> bool:
     return cpu and (half or queries.shape[2] == 1)
 
 
-def attend_plainly(queries: Queries, keys: Keys, values: Values, scaling: float) -> Output:
-    """softmax(q k^T * scaling) v; each query sees the pairs up to its own, the last ones."""
+def attend_plainly(
+    queries: Queries, keys: Keys, values: Values, scaling: float, compiled: bool = False
+) -> Output:
+    """softmax(q k^T * scaling) v; each query sees the pairs up to its own, the last ones.
+
+    ``compiled``: a query alone may go through the compiled kernel, where there is one.
+    """
     batch, heads, count, dim = queries.shape
     pairs = keys.shape[2]
     if not is_quicker(queries):
         return _fused(queries, keys, values, scaling)
+    out = attend_natively(queries, keys, values, scaling) if compiled and count == 1 else None
+    if out is not None:
+        return out
     if count == 1 and queries.element_size() > 2:
         packed = queries.reshape(batch, keys.shape[1], -1, dim)
         out = scaled_dot_product_attention(packed, keys, values, scale=scaling)
@@ -56,6 +67,9 @@ def attend_plainly(queries: Queries, keys: Keys, values: Values, scaling: float)
 def _fused(queries: Queries, keys: Keys, values: Values, scaling: float) -> Output:
     count, pairs = queries.shape[2], keys.shape[2]
     mask = None
+    flash = queries.device.type == "cpu" and queries.shape[3] == values.shape[3]
+    if 1 < count < pairs and flash:
+        return _in_two(queries, keys, values, scaling)
     if 1 < count < pairs:  # is_causal would take the first pairs for the queries' own
         mask = torch.ones(count, pairs, dtype=torch.bool, device=queries.device)
         mask = mask.tril_(pairs - count)
@@ -63,3 +77,21 @@ def _fused(queries: Queries, keys: Keys, values: Values, scaling: float) -> Outp
         queries, keys, values, attn_mask=mask, is_causal=count == pairs > 1, scale=scaling,
         enable_gqa=queries.shape[1] != keys.shape[1],
     )  # fmt: skip
+
+
+def _in_two(queries: Queries, keys: Keys, values: Values, scaling: float) -> Output:
+    """Older pairs, which every query sees, and the queries' own, weighed by their softmax's sums.
+
+    A mask would cost a tenth more: 1.12 of a causal prompt's time at 8192 tokens, against 0.99.
+    """
+    batch, heads, count, dim = queries.shape
+    kv_heads, older = keys.shape[1], keys.shape[2] - count
+    shared = queries.reshape(batch, kv_heads, -1, dim)  # heads of a group, one after the other
+    before, weight = _FLASH(
+        shared, keys[:, :, :older], values[:, :, :older], 0.0, False, scale=scaling
+    )
+    group = heads // kv_heads
+    own = (it[:, :, older:].repeat_interleave(group, dim=1) for it in (keys, values))
+    within, own_weight = _FLASH(queries, *own, 0.0, True, scale=scaling)
+    share = torch.sigmoid(own_weight - weight.reshape(batch, heads, count)).to(within.dtype)
+    return torch.lerp(before.reshape(within.shape), within, share[..., None])

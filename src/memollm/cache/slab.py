@@ -33,6 +33,7 @@ class Slab:
         """``constant`` tensors (batch, slots) hold one value in every slot that is appended."""
         self.length = 0  # slots in use, in the fullest row
         self.capacity = 0
+        self.generation = 0  # grows whenever tensors are replaced, and lie elsewhere
         self._constant = dict(constant or {})  # slots that are not in use hold it already
         self._tensors: dict[str, Tensor] = {}
         self._views: dict[str, Tensor] = {}  # of the slots in use, made when first asked for
@@ -50,6 +51,22 @@ class Slab:
         view = self[name]
         return view if length == self.length else view.narrow(_axis(view), 0, length)
 
+    def whole(self, name: str) -> Tensor:
+        """One tensor with the slots that are not in use: for who writes to its address."""
+        return self._tensors[name]
+
+    def reserve(self, count: int) -> None:
+        """Make room for ``count`` more slots."""
+        if self.length + count > self.capacity:
+            self._resize(self.length + count)
+
+    def extend(self, **new: Tensor) -> None:
+        """Take one reserved slot into use; the caller writes the tensors that are not named."""
+        for name, tensor in new.items():
+            self._tensors[name].narrow(_axis(tensor), self.length, 1).copy_(tensor)
+        self.length += 1
+        self._views.clear()
+
     def append(self, **new: Tensor) -> None:
         """Add slots at the end; every call names every tensor that is not constant."""
         if not self._tensors:
@@ -57,8 +74,7 @@ class Slab:
         assert len(new) + len(self._constant) == len(self._tensors)
         first = next(iter(new.values()))
         begin, count = self.length, first.shape[_axis(first)]
-        if begin + count > self.capacity:
-            self._resize(begin + count)
+        self.reserve(count)
         for name, tensor in new.items():
             self._tensors[name].narrow(_axis(tensor), begin, count).copy_(tensor)
         self.length = begin + count
@@ -90,6 +106,7 @@ class Slab:
         """Make ``rows`` of the batch the new batch (repeats allowed)."""
         for name, tensor in self._tensors.items():
             self._tensors[name] = tensor.index_select(0, rows.to(tensor.device))
+        self.generation += 1
         self._views.clear()
 
     def nbytes(self, *names: str) -> int:
@@ -123,6 +140,7 @@ class Slab:
             held = min(self.length, self.capacity)
             larger.narrow(axis, 0, held).copy_(tensor.narrow(axis, 0, held))
             self._tensors[name] = larger
+        self.generation += 1
         self._views.clear()
 
 

@@ -33,6 +33,7 @@ from memollm.hf.rules import rules
 from memollm.hf.slab_layer import SlabLayer
 from memollm.memory.aggregation import Council
 from memollm.memory.ebbinghaus import Aggregation, Memory
+from memollm.memory.kernel import Kernel
 from memollm.memory.strength.base import Reads
 from memollm.modes.base import Mode
 from memollm.modes.sparse_attention import SparseAttention
@@ -261,7 +262,7 @@ class Attachment:
             cache.layers[index] = MemoryLayer(remembering)
         for index, plain in enumerate(cache.layers):
             if type(plain) is DynamicLayer:
-                cache.layers[index] = SlabLayer()
+                cache.layers[index] = SlabLayer(self.memory.kernel is not Kernel.torch)
 
 
 def _refuse(call: dict[str, Any]) -> None:

@@ -17,6 +17,7 @@ from memollm.attention.view import View
 from memollm.hf.families import UnsupportedModelError
 from memollm.hf.inputs import given_inputs
 from memollm.hf.layer import TAG, MemoryLayer
+from memollm.hf.slab_layer import COMPILED
 
 NAME = "memollm"
 
@@ -63,7 +64,8 @@ def memory_attention(
         if softcap is None and s_aux is None and not wants_weights:
             given = kwargs.get("is_causal")
             if is_quicker(query) and _is_causal(module, query, key, attention_mask, given):
-                out = attend_plainly(query, key, value, view.scaling)
+                compiled = getattr(key, COMPILED, False)
+                out = attend_plainly(query, key, value, view.scaling, compiled)
                 return out.transpose(1, 2).contiguous(), None
             return sdpa_attention_forward(
                 module, query, key, value, attention_mask, dropout, scaling, **kwargs

@@ -21,7 +21,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from memollm.attention.kernel import attend, head_mean
+from memollm.attention.kernel import attend
+from memollm.attention.observed import attend_observed
 from memollm.attention.plain import attend_plainly
 from memollm.attention.view import View
 from memollm.cache.ledger import Ledger
@@ -30,17 +31,20 @@ from memollm.cache.slab import Slab
 from memollm.hf.attenuation import attenuate, weights_of
 from memollm.hf.chunks import blocks, chunks
 from memollm.hf.columns import Block, by_column
+from memollm.hf.compiled import CompiledStep, decode_plainly
 from memollm.hf.heads import fold, fold_view, rows_of, unfold
 from memollm.hf.patterned import attend_patterned
 from memollm.hf.store import Checkpoint, Store
 from memollm.memory.aggregation import Council, require_votable
 from memollm.memory.ebbinghaus import Memory
 from memollm.memory.granularity import Granularity
+from memollm.memory.kernel import Kernel
 from memollm.memory.prefill import observing
 from memollm.memory.rule import FadingRule, Rule
 from memollm.memory.strength.base import Reads
 from memollm.memory.tokens import Tokens
 from memollm.modes.base import Mode, Treatment
+from memollm.native.attending import kernel
 
 # While decoding, the dead are hidden and evicted together: after so many tokens, or once so many
 # are dead or this share of the slots.
@@ -81,6 +85,8 @@ class Remembering:
         weights = weights_of(mode)
         self._attenuates = list(weights)
         self.store = Store(rule, weights, memory.pattern)
+        compiled = None if memory.kernel is Kernel.torch else kernel()
+        self._compiled = compiled and CompiledStep(compiled, self.store, rule, self._attenuates)
 
     @property
     def slab(self) -> Slab:
@@ -195,14 +201,13 @@ class Remembering:
         self, queries: Tensor, keys: Tensor, values: Tensor, view: View, inputs: Tensor | None
     ) -> Tensor:
         """One token in every row: what ``_forward`` does, in the fewest steps."""
-        store = self.store
-        position, slab = store.append(keys, values, None, inputs), store.slab
-        if store.hides or self._attenuates:
-            view = self._view(view, slab.length)
-        out, weights = attend(queries, slab["keys"], slab["values"], view)
-        if self.rule.observes:
-            state = {name: slab[name] for name in self.rule.columns}
-            self.rule.observe(state, head_mean(weights), position, store.seen)
+        compiled = self._compiled
+        if compiled is not None and compiled.knows(queries, keys, values, view):
+            out = compiled.decode(queries, keys, values, view, inputs)
+        else:
+            position = self.store.append(keys, values, None, inputs)
+            view = self._view(view, self.slab.length)
+            out = decode_plainly(self.store, self.rule, queries, position, view)
         if self._late:
             self._unsettled = None, None
         else:
@@ -246,11 +251,17 @@ class Remembering:
         for start, stop in blocks(begin, silent, count, heads * slab.length):
             pairs = older + stop
             known = slab.head("keys", pairs), slab.head("values", pairs)
-            block, weights = attend(queries[:, :, start:stop], *known, self._view(view, pairs))
-            outs.append(block)
+            block, now = queries[:, :, start:stop], self._view(view, pairs)
+            if start < silent:
+                out, weights = attend(block, *known, now)
+                attention = None
+            else:
+                observed = attend_observed(block, *known, now, self._compiled is not None)
+                out, weights, attention = observed.out, observed.weights, observed.mean
+                del observed
+            outs.append(out)
             if shown is not None:
                 shown.append((weights, slab.head("position", pairs).clone()))
-            attention = head_mean(weights) if start >= silent else None
             del weights  # before the next block's are made, which are as large
             if attention is None:
                 continue

@@ -8,12 +8,16 @@ from transformers.cache_utils import DynamicLayer
 
 from memollm.cache.slab import Slab
 
+COMPILED = "memollm_compiled"  # attribute of the keys handed to the attention function
+
 
 class SlabLayer(DynamicLayer):
     """Transformers' dynamic layer on a slab: a decoded token does not copy all those before it."""
 
-    def __init__(self) -> None:
+    def __init__(self, compiled: bool = True) -> None:
+        """``compiled``: whether decoded tokens may go through the compiled kernel."""
         super().__init__()
+        self._compiled = compiled
         self._slab = Slab()
 
     def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
@@ -57,4 +61,5 @@ class SlabLayer(DynamicLayer):
 
     def _show(self) -> tuple[Tensor, Tensor]:
         self.keys, self.values = self._slab["keys"], self._slab["values"]
+        setattr(self.keys, COMPILED, self._compiled)
         return self.keys, self.values

@@ -91,6 +91,11 @@ class Store:
         self.columns += count
         return position
 
+    def count_one(self) -> None:
+        """Count one token in every row, whose slot somebody else has filled."""
+        self.seen = self.seen + 1
+        self.columns += 1
+
     @property
     def in_order(self) -> bool:
         """Whether every token lies in the slot of its position: nothing was ever evicted."""

@@ -12,6 +12,7 @@ from memollm.attention.patterns.base import Pattern
 from memollm.attention.patterns.none import NoPattern
 from memollm.memory.budget import BudgetBy, holding, require_budget
 from memollm.memory.granularity import Granularity, HeadBudgets
+from memollm.memory.kernel import Kernel
 from memollm.memory.policy import EbbinghausPolicy, Policy
 from memollm.memory.prefill import PrefillReinforcement
 from memollm.memory.retention import ExponentialRetention, RetentionCurve
@@ -19,6 +20,7 @@ from memollm.memory.schedule import Constant, Schedule
 from memollm.memory.strength.base import Strength
 from memollm.memory.strength.constant import Rehearsed
 from memollm.memory.threshold import Threshold, numbers, parse, per_layer
+from memollm.native.library import NoKernelError, load
 from memollm.registry import name_of, register
 
 
@@ -72,6 +74,7 @@ class Memory:
     layer_fraction: float = 0.5  # of the layers, counted from the first, have memory; (0, 1]
     prefill_chunk: int = 256  # prompt tokens between two applications of retention; >= 1
     prefill_reinforcement: PrefillReinforcement = PrefillReinforcement.exact
+    kernel: Kernel = Kernel.auto  # for decoded tokens
 
     def __post_init__(self) -> None:
         _require("memory_strength", self.strength, 0 < self.strength < math.inf, "> 0")
@@ -92,6 +95,11 @@ class Memory:
         _require("memory.share", self.share, 0 < self.share <= 1, "in (0, 1]")
         _require("layer_fraction", self.layer_fraction, 0 < self.layer_fraction <= 1, "in (0, 1]")
         _require("memory.prefill_chunk", self.prefill_chunk, self.prefill_chunk >= 1, ">= 1")
+        if self.kernel is Kernel.compiled:
+            try:
+                load()
+            except NoKernelError as error:
+                raise ValueError(f"memory.kernel=compiled is not to be had: {error}") from error
         self._require_budget()
         self._require_granularity()
         self._require_curve()

@@ -13,7 +13,7 @@ from memollm.memory.ebbinghaus import Memory
 from memollm.memory.forgetting import faded
 from memollm.memory.lowest import lowest
 from memollm.memory.rehearsal import rehearse
-from memollm.memory.rule import FadingRule
+from memollm.memory.rule import FadingRule, Gains
 from memollm.memory.strength.base import Source
 from memollm.memory.threshold import Threshold
 from memollm.memory.tokens import Tokens
@@ -30,6 +30,8 @@ class EbbinghausRule(FadingRule):
         self.columns: Mapping[str, float | None] = {"strength": memory.strength, "recalled": None}
         gains = bool(memory.reinforcement) or memory.recall_threshold is not None
         self.observes = memory.birth.rehearses and gains
+        if self.observes and not memory.retention.by_recall:
+            self.gains = Gains(memory.reinforcement, memory.recall_threshold)
         self.source = source
         if source is not None:
             self.given = frozenset({"strength"})

@@ -9,12 +9,22 @@ from __future__ import annotations
 
 import abc
 from collections.abc import Mapping
+from dataclasses import dataclass
 from types import MappingProxyType
 
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from memollm.memory.tokens import Tokens
+
+
+@dataclass(frozen=True)
+class Gains:
+    """Rehearsal of columns ``strength`` and ``recalled``, as ``rehearsal.rehearse`` has it."""
+
+    reinforcement: float  # strength for each unit of attention
+    recall_threshold: float | None  # attention that restarts the clock; None: none does
+
 
 NOTHING: Mapping[str, float] = MappingProxyType({})
 
@@ -26,6 +36,7 @@ class Rule(abc.ABC):
     rows: Mapping[str, float] = NOTHING  # name -> value in an empty cache
     given: frozenset[str] = frozenset()  # columns whose value on insertion ``born`` gives
     observes: bool  # whether it wants attention weights
+    gains: Gains | None = None  # all that ``observe`` does, where it is no more than that
 
     def born(
         self,
