@@ -27,6 +27,7 @@ from experiments.benchmarks.cells import Cell, Kind, grid
 from experiments.benchmarks.decode import decode
 from experiments.benchmarks.plot import draw
 from experiments.benchmarks.prefill import prefill
+from experiments.benchmarks.profile import profile
 from experiments.benchmarks.table import markdown
 from experiments.benchmarks.trace import after_prompt, long_generation
 from memollm import provenance
@@ -88,6 +89,8 @@ class Bench:
         model = self._load(cell.dtype, None)
         if cell.kind is Kind.generate:
             return after_prompt(model, cell, now)
+        if cell.kind is Kind.profile:
+            return profile(model, cell, now)
         needed = CACHES * _cache_bytes(model, cell)
         free = psutil.virtual_memory().available
         if needed > free:

@@ -14,6 +14,7 @@ class Kind(StrEnum):
     prefill = "prefill"  # reading a prompt
     generate = "generate"  # both, by model.generate(), the memory's own dynamics deciding
     long = "long"  # a very long generation by a small model
+    profile = "profile"  # where the time of a decoded token goes
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,7 @@ def grid(name: str) -> Sequence[Cell]:
         for context, batch in [*((it, 1) for it in chosen), *batches]:
             rounds = decode_rounds(context, batch)
             cells.append(Cell(Kind.decode, context, batch, dtype, rounds))
+        cells.append(Cell(Kind.profile, 32768, 1, dtype))
         cells += [Cell(Kind.prefill, it, 1, dtype, 5 if it <= 2048 else 2) for it in prefills]
     cells.append(Cell(Kind.generate, 4096, 1, "bfloat16", 1))
     cells.append(Cell(Kind.long, 65536, 1, "float32", 1))

@@ -10,7 +10,7 @@ what a memory then forgets is drawn at random, too, and evicted by the memory it
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -87,8 +87,10 @@ class Entrant:
         return total
 
 
-def entrants(model: PreTrainedModel, context: int, batch: int, room: int) -> dict[str, Entrant]:
-    """Every entrant of one context; ``room`` tokens can be decoded."""
+def entrants(
+    model: PreTrainedModel, context: int, batch: int, room: int, names: Collection[str] = ()
+) -> dict[str, Entrant]:
+    """Every entrant of one context, or those of ``names``; ``room`` tokens can be decoded."""
     config: Any = model.config.get_text_config(decoder=True)
     heads = config.num_key_value_heads
     dim = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
@@ -101,17 +103,30 @@ def entrants(model: PreTrainedModel, context: int, batch: int, room: int) -> dic
             cache.update(keys, values, index)
         return cache
 
+    def fixed() -> Cache:
+        cache = StaticCache(config=config, max_cache_len=context + room)
+        for index in range(config.num_hidden_layers):
+            cache.update(pair[0], pair[1], index)
+        return cache
+
+    def wanted(name: str) -> bool:
+        return not names or name in names
+
     plain = dynamic(1.0)
-    found = {name: Entrant(model, plain, context, restore=True) for name in (DEFAULT, AGAIN)}
-    static = StaticCache(config=config, max_cache_len=context + room)
-    for index in range(config.num_hidden_layers):
-        static.update(pair[0], pair[1], index)
-    found[STATIC] = Entrant(model, static, context)
+    found = {
+        name: Entrant(model, plain, context, restore=True)
+        for name in filter(wanted, (DEFAULT, AGAIN))
+    }
+    if wanted(STATIC):
+        found[STATIC] = Entrant(model, fixed(), context)
     for share in SHARES[1:]:
-        found[pruned(share)] = Entrant(model, dynamic(share), context, restore=True)
+        if wanted(pruned(share)):
+            found[pruned(share)] = Entrant(model, dynamic(share), context, restore=True)
     chosen = [(share, layers, Kernel.auto) for layers in (ALL, HALF) for share in SHARES]
     chosen += [(share, ALL, Kernel.torch) for share in UNCOMPILED]
     for share, layers, kernel in chosen:
+        if not wanted(memory_name(share, layers, kernel)):
+            continue
         # So strong that nothing more dies while a step is timed.
         fraction = 1.0 if layers == ALL else 0.5
         memory = Memory(strength=1e6, layer_fraction=fraction, kernel=kernel)

@@ -31,7 +31,7 @@ def markdown(results: Sequence[Result]) -> str:
     parts = [
         _decode(decodes), _attribution(decodes), _bytes(decodes), _break_even(decodes),
         _prefill(_sorted(results, "prefill")), _generate(_sorted(results, "generate")),
-        _long(_sorted(results, "long")),
+        _long(_sorted(results, "long")), _profile(_sorted(results, "profile")),
     ]  # fmt: skip
     return "\n\n".join(part for part in parts if part) + "\n"
 
@@ -194,3 +194,22 @@ def _long(results: Sequence[Result]) -> str:
                 rows.append([name, str(it["tokens"]), f"{1e3 * it['seconds_per_token']:.2f}", held])
     text = f"A long generation, {results[0]['budget']} tokens kept in every layer."
     return f"{text}\n\n" + table(["", "tokens", "ms a token", "KiB cached"], rows)
+
+
+def _profile(results: Sequence[Result]) -> str:
+    if not results:
+        return ""
+    rows = []
+    for result in results:
+        entrants = result["parts"]
+        totals = {name: sum(parts.values()) for name, parts in entrants.items()}
+        first = next(iter(entrants.values()))
+        for part in sorted(first, key=lambda it: -first[it]):
+            cells = [
+                f"{1e3 * parts[part]:.1f} ({parts[part] / totals[name]:.0%})"
+                for name, parts in entrants.items()
+            ]
+            rows.append([*_label(result), part, *cells])
+    names = [it.replace("_", " ") for it in results[0]["parts"]]
+    text = "Where a decoded token's time goes: milliseconds (share of the step)."
+    return f"{text}\n\n" + table(["dtype", "batch", "context", "part", *names], rows)

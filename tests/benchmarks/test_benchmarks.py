@@ -22,6 +22,7 @@ from experiments.benchmarks.entrants import (
     pruned,
 )  # fmt: skip
 from experiments.benchmarks.prefill import prefill
+from experiments.benchmarks.profile import ATTENTION, PROFILED, profile
 from experiments.benchmarks.table import markdown, table
 from experiments.benchmarks.trace import BIN, after_prompt, long_generation
 from memollm.evaluation.bandwidth import ReadBenchmark
@@ -106,10 +107,25 @@ def test_a_trace_keeps_its_budget(model, clock, monkeypatch):
     assert BIN > 10 and bins[-1]["kv_bytes"] <= 1.2 * bins[-2]["kv_bytes"]
 
 
+@torch.no_grad()
+def test_a_profile_accounts_for_the_whole_step(model):
+    ticks = itertools.count()
+    found = profile(model, Cell(Kind.profile, CONTEXT, rounds=2), lambda: float(next(ticks)))
+    assert list(found["parts"]) == list(PROFILED)
+    for parts in found["parts"].values():
+        # Two layers of four products in one attention, two norms and a feed-forward; the head and
+        # the last norm. A part takes one tick between its own two; 8 products lie within.
+        assert parts["attention's products"] == 8 and parts["norms"] == 5
+        assert parts["feed-forward"] == 2 and parts["head over the vocabulary"] == 1
+        assert parts[ATTENTION] == 2 * 9 - 8
+        assert sum(parts.values()) == 2 * (8 + 5 + 2 + 1 + 2) + 1
+    assert not any(it._forward_hooks for it in model.modules())
+
+
 def test_the_command_goes_on_where_it_stopped(model, tmp_path, monkeypatch, capsys):
     cells = [
         Cell(Kind.decode, CONTEXT, rounds=2), Cell(Kind.prefill, CONTEXT, rounds=1),
-        Cell(Kind.generate, CONTEXT), Cell(Kind.long, 80),
+        Cell(Kind.generate, CONTEXT), Cell(Kind.long, 80), Cell(Kind.profile, CONTEXT),
     ]  # fmt: skip
     monkeypatch.setattr(command, "grid", lambda name: cells)
     monkeypatch.setattr(models, "architecture", lambda *_: model)
@@ -120,10 +136,10 @@ def test_the_command_goes_on_where_it_stopped(model, tmp_path, monkeypatch, caps
     first = (tmp_path / "results.jsonl").read_text()
     command.main(["--out", str(tmp_path)])
     lines = (tmp_path / "results.jsonl").read_text()
-    assert lines.startswith(first) and len(lines.splitlines()) == 4
+    assert lines.startswith(first) and len(lines.splitlines()) == 5
     command.main(["--out", str(tmp_path)])
     assert (tmp_path / "results.jsonl").read_text() == lines
-    for part in ("Decode:", "Break-even", "Prefill:", "generate()", "A long generation"):
+    for part in ("Decode:", "Break-even", "Prefill:", "generate()", "A long generation", "Where a"):
         assert part in (tmp_path / "table.md").read_text()
     assert (tmp_path / "speed.png").stat().st_size > 10_000
     assert "decode/float32/batch1/60" in capsys.readouterr().out
