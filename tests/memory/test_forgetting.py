@@ -1,6 +1,8 @@
 """Who is forgotten, on sequences small enough to check by eye."""
 
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from memollm.memory.forgetting import faded, over_budget, protected
 from memollm.memory.rehearsal import rehearse
@@ -32,6 +34,29 @@ def test_budgets_forget_the_weakest_of_each_row_oldest_first():
     spared = torch.tensor([[False] * 4, [True, False, False, False]])
     dying = over_budget(retention, position, present, spared, torch.tensor([2, 1]))
     assert dying.tolist() == [[False, False, True, True], [False, True, True, False]]
+
+
+@given(
+    rows=st.lists(
+        st.lists(
+            st.tuples(st.sampled_from([0.0, 0.1, 0.5]), st.booleans(), st.booleans()),
+            min_size=6, max_size=6,
+        ),
+        min_size=1, max_size=3,
+    ),
+    excess=st.integers(0, 3), seed=st.integers(0, 99),
+)  # fmt: skip
+def test_budgets_choose_as_a_sorted_list_does(rows, excess, seed):
+    table = torch.tensor(rows, dtype=torch.float64)  # of tuples: flags become 0 and 1
+    retention, present, spared = table[..., 0], table[..., 1] == 1, table[..., 2] == 1
+    generator = torch.Generator().manual_seed(seed)
+    position = torch.stack([torch.randperm(6, generator=generator) for _ in rows]).int()
+    keep = present.sum(dim=1) - excess
+    dying = over_budget(retention, position, present, spared, keep)
+    for row, chosen in enumerate(dying.tolist()):
+        mortal = (present[row] & ~spared[row]).nonzero().flatten().tolist()
+        order = sorted(mortal, key=lambda it: (retention[row, it], position[row, it]))
+        assert {slot for slot, dies in enumerate(chosen) if dies} == set(order[:excess])
 
 
 def test_a_budget_below_the_spared_tokens_keeps_them():

@@ -47,6 +47,11 @@ def over_budget(
     """
     candidates = present & ~spared
     excess = (present.sum(dim=1) - keep).clamp(min=0)
+    most = int(excess.max()) if excess.numel() else 0
+    if most == 0:
+        return torch.zeros_like(present)
+    if most == 1:  # decoding: the same without sorting
+        return _lowest_one(retention, position, candidates) & (excess > 0)[:, None]
     oldest_first = position.argsort(dim=1, stable=True)
     ranked = torch.where(candidates, retention, torch.inf).gather(1, oldest_first)
     order = oldest_first.gather(1, ranked.argsort(dim=1, stable=True))
@@ -54,6 +59,17 @@ def over_budget(
     places = torch.arange(order.shape[1], device=order.device).expand_as(order)
     rank.scatter_(1, order, places)
     return candidates & (rank < excess[:, None])
+
+
+def _lowest_one(
+    retention: Float[Tensor, "batch pairs"], position: Position, candidates: Bool[Tensor, ...]
+) -> Bool[Tensor, "batch pairs"]:
+    """The candidate of each row with the lowest retention, the oldest of them; none if none is."""
+    ranked = torch.where(candidates, retention, torch.inf)
+    tied = candidates & (ranked == ranked.amin(dim=1, keepdim=True))
+    last = torch.iinfo(position.dtype).max
+    first = torch.where(tied, position, last).argmin(dim=1, keepdim=True)
+    return tied & torch.zeros_like(tied).scatter_(1, first, True)
 
 
 def over_shared_budget(
