@@ -1,7 +1,7 @@
 """Who is forgotten, on sequences small enough to check by eye."""
 
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from memollm.memory.forgetting import faded, over_budget, protected
@@ -36,10 +36,11 @@ def test_budgets_forget_the_weakest_of_each_row_oldest_first():
     assert dying.tolist() == [[False, False, True, True], [False, True, True, False]]
 
 
+@settings(max_examples=60)
 @given(
     rows=st.lists(
         st.lists(
-            st.tuples(st.sampled_from([0.0, 0.1, 0.5]), st.booleans(), st.booleans()),
+            st.tuples(st.sampled_from([0.0, 0.5]), st.booleans(), st.booleans()),
             min_size=6, max_size=6,
         ),
         min_size=1, max_size=3,
