@@ -82,10 +82,31 @@ def test_a_block_is_observed_as_by_pytorch(
     gone = torch.rand(rows, pairs, generator=generator) < 0.5
     gone[:, older:] = False  # a query sees its own pair
     view = View(scaling=0.4, causal_tail=causal, hidden=gone if hidden else None)
-    found = attend_observed(*qkv, view, compiled=True)
-    expected = attend_observed(*qkv, view, compiled=False)
+    found = attend_observed(*qkv, view, compiled=True, shown=True)
+    expected = attend_observed(*qkv, view, compiled=False, shown=True)
     for name in ("out", "weights", "mean"):
         assert (getattr(found, name) - getattr(expected, name)).abs().max() <= SINGLE
+
+
+@here
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+@given(
+    rows=st.integers(1, 2), heads=st.integers(1, 5), queries=st.integers(1, 20),
+    older=st.integers(0, 70), causal=st.booleans(), seed=st.integers(0, 999),
+)  # fmt: skip
+def test_weights_are_those_of_a_softmax(dtype, rows, heads, queries, older, causal, seed):
+    generator = torch.Generator().manual_seed(seed)
+    logits = 4 * torch.randn(rows, heads, queries, older + queries, generator=generator)
+    logits = logits.to(dtype)
+    future = torch.ones(queries, older + queries, dtype=torch.bool).triu(older + 1)
+    seen = logits.double().masked_fill(future, -torch.inf) if causal else logits.double()
+    expected = seen.softmax(dim=-1)
+    unread = softening.soften(logits.clone(), causal, observed=False)
+    mean = softening.soften(logits, causal)
+    assert mean is not None and unread is not None and unread.numel() == 0
+    assert (mean - expected.mean(dim=1)).abs().max() <= SINGLE
+    rounded = SINGLE if dtype == torch.float32 else 2**-8 * expected
+    assert ((logits - expected).abs() <= rounded + SINGLE).all()
 
 
 @here

@@ -12,19 +12,20 @@ import torch
 from torch.nn.functional import scaled_dot_product_attention
 
 from memollm.attention.kernel import Keys, Output, Queries, Values, attend
+from memollm.attention.observed import attend_unobserved
 from memollm.attention.view import View
 from memollm.native.attending import attend_natively
 
-SCORES = 2**22  # numbers that a block of queries may need: 16 MiB, half of a processor's cache
+SCORES = 2**24  # bytes that a block of queries may need: half of a processor's cache
 MOST, LEAST = 64, 16  # queries in a block
 
 _FLASH = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu  # gives log-sums, too
 
 
 def query_block(scores: int) -> int:
-    """How many queries to take at a time, if each needs so many ``scores`` (heads * pairs).
+    """How many queries to take at a time, if each needs so many bytes of ``scores``.
 
-    >>> [query_block(14 * pairs) for pairs in (64, 8192, 32768)]
+    >>> [query_block(14 * pairs * 4) for pairs in (64, 8192, 32768)]
     [64, 36, 16]
     """
     return max(LEAST, min(MOST, SCORES // max(scores, 1)))
@@ -41,7 +42,7 @@ def attend_plainly(
 ) -> Output:
     """softmax(q k^T * scaling) v; each query sees the pairs up to its own, the last ones.
 
-    ``compiled``: a query alone may go through the compiled kernel, where there is one.
+    ``compiled``: compiled kernels may do it, where there are any.
     """
     batch, heads, count, dim = queries.shape
     pairs = keys.shape[2]
@@ -55,12 +56,12 @@ def attend_plainly(
         out = scaled_dot_product_attention(packed, keys, values, scale=scaling)
         return out.reshape(batch, heads, 1, -1)
     view, outs = View(scaling=scaling, causal_tail=True), []
-    step = query_block(heads * pairs)
+    step = query_block(heads * pairs * queries.element_size())
     for start in range(0, count, step):
         stop = min(start + step, count)
         seen = pairs - count + stop
         block = queries[:, :, start:stop], keys[:, :, :seen], values[:, :, :seen]
-        outs.append(attend(*block, view)[0])
+        outs.append(attend_unobserved(*block, view) if compiled else attend(*block, view)[0])
     return outs[0] if len(outs) == 1 else torch.cat(outs, dim=2)
 
 

@@ -28,7 +28,7 @@ def blocks(begin: int, silent: int, count: int, scores: int) -> Iterator[tuple[i
         begin: the first query.
         silent: queries of the chunk before the first that is observed; no block has both kinds.
         count: queries of the chunk.
-        scores: numbers that each query needs, one for each head and pair.
+        scores: bytes that each query needs, a number for each head and pair.
     """
     step = query_block(scores)
     for first, last in ((begin, silent), (max(begin, silent), count)):

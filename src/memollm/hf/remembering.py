@@ -245,10 +245,11 @@ class Remembering:
         changed = store.hides or self._attenuates or not view.plain or shown is not None
         if silent and not changed:
             known = slab.head("keys", older + silent), slab.head("values", older + silent)
-            outs.append(attend_plainly(queries[:, :, :silent], *known, view.scaling))
+            compiled = self._compiled is not None
+            outs.append(attend_plainly(queries[:, :, :silent], *known, view.scaling, compiled))
             begin = silent
-        heads = queries.shape[1] * self.heads
-        for start, stop in blocks(begin, silent, count, heads * slab.length):
+        scores = queries.shape[1] * self.heads * slab.length * queries.element_size()
+        for start, stop in blocks(begin, silent, count, scores):
             pairs = older + stop
             known = slab.head("keys", pairs), slab.head("values", pairs)
             block, now = queries[:, :, start:stop], self._view(view, pairs)
@@ -256,11 +257,13 @@ class Remembering:
                 out, weights = attend(block, *known, now)
                 attention = None
             else:
-                observed = attend_observed(block, *known, now, self._compiled is not None)
+                compiled, asked = self._compiled is not None, shown is not None
+                observed = attend_observed(block, *known, now, compiled, asked)
                 out, weights, attention = observed.out, observed.weights, observed.mean
                 del observed
             outs.append(out)
             if shown is not None:
+                assert weights is not None
                 shown.append((weights, slab.head("position", pairs).clone()))
             del weights  # before the next block's are made, which are as large
             if attention is None:

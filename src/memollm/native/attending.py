@@ -22,7 +22,7 @@ def kernel() -> Callable[[Any], None] | None:
     """``memollm_decode``, once it has shown that it is right here; None: PyTorch has to do."""
     try:
         function = load().memollm_decode
-    except NoKernelError:
+    except (NoKernelError, AttributeError):
         return None
     function.restype = None
     return function if _is_right(function) else None

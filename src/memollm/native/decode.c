@@ -30,26 +30,6 @@ typedef struct { /* what native/decode.py fills in, field by field */
     int32_t half, recalls;  /* whether numbers are bfloat16; whether anything counts as a recall */
 } Step;
 
-ALWAYS float wide(uint16_t number)
-{
-    union { uint32_t bits; float number; } it = {(uint32_t)number << 16};
-    return it.number;
-}
-
-ALWAYS uint16_t narrow(float number) /* to the nearest, ties to even */
-{
-    union { float number; uint32_t bits; } it = {number};
-    if (number != number) return 0x7fc0;
-    return (uint16_t)((it.bits + 0x7fff + ((it.bits >> 16) & 1)) >> 16);
-}
-
-ALWAYS lanes load(const void *from, int64_t at, const int half)
-{
-    if (!half) return *(const loose *)((const float *)from + at);
-    words bits = __builtin_convertvector(*(const halves *)((const uint16_t *)from + at), words);
-    return (lanes)(bits << 16);
-}
-
 /* Logits of `together` slots from `slot` on, for every query of the group. */
 ALWAYS void score_slots(const float *queries, const void *keys, int64_t slot, int64_t dim,
                         float *scores, int64_t stride, const int group, const int together,

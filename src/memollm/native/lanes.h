@@ -16,6 +16,32 @@ typedef uint32_t words __attribute__((vector_size(4 * WIDE)));
 typedef float loose __attribute__((vector_size(4 * WIDE), aligned(4)));
 typedef uint16_t halves __attribute__((vector_size(2 * WIDE), aligned(2)));
 
+ALWAYS float wide(uint16_t number)
+{
+    union { uint32_t bits; float number; } it = {(uint32_t)number << 16};
+    return it.number;
+}
+
+ALWAYS uint16_t narrow(float number) /* to the nearest, ties to even */
+{
+    union { float number; uint32_t bits; } it = {number};
+    if (number != number) return 0x7fc0;
+    return (uint16_t)((it.bits + 0x7fff + ((it.bits >> 16) & 1)) >> 16);
+}
+
+ALWAYS lanes load(const void *from, int64_t at, const int half)
+{
+    if (!half) return *(const loose *)((const float *)from + at);
+    words bits = __builtin_convertvector(*(const halves *)((const uint16_t *)from + at), words);
+    return (lanes)(bits << 16);
+}
+
+ALWAYS void store_half(uint16_t *to, lanes it) /* numbers, as `narrow` has it */
+{
+    const words bits = (words)it;
+    *(halves *)to = __builtin_convertvector((bits + 0x7fff + ((bits >> 16) & 1)) >> 16, halves);
+}
+
 ALWAYS float sum(lanes it)
 {
     typedef float v8 __attribute__((vector_size(32)));
@@ -51,6 +77,13 @@ ALWAYS lanes larger(lanes a, lanes b)
     return (lanes)(((ints)a & more) | ((ints)b & ~more));
 }
 
+ALWAYS float highest_of(lanes it)
+{
+    float highest = it[0];
+    for (int i = 1; i < WIDE; i++) highest = it[i] > highest ? it[i] : highest;
+    return highest;
+}
+
 /* exp(it - the highest of all), in place; the sum is returned. Room for whole vectors is needed. */
 ALWAYS float soften(float *logits, int64_t count)
 {
@@ -58,8 +91,7 @@ ALWAYS float soften(float *logits, int64_t count)
     for (int64_t i = count; i < padded; i++) logits[i] = -__builtin_inff();
     lanes most = *(const loose *)logits, total = {0};
     for (int64_t i = WIDE; i < padded; i += WIDE) most = larger(*(const loose *)(logits + i), most);
-    float highest = most[0];
-    for (int i = 1; i < WIDE; i++) highest = most[i] > highest ? most[i] : highest;
+    const float highest = highest_of(most);
     for (int64_t i = 0; i < padded; i += WIDE) {
         lanes it = exponential(*(const loose *)(logits + i) - highest);
         *(loose *)(logits + i) = it;

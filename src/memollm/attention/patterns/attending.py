@@ -104,7 +104,7 @@ def _blocks(
         reached = cached.keys.shape[2]
         if alike and isinstance(pattern, PositionalPattern):
             reached = len(pattern.reach(position[0, group[-MOST:]].clamp(min=0)))
-        yield from group.split(query_block(heads * reached))
+        yield from group.split(query_block(4 * heads * reached))  # in single precision
 
 
 def _reached(
