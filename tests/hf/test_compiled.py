@@ -1,5 +1,6 @@
 """A layer decodes with the compiled kernel as it does without: outputs, strengths, who is kept."""
 
+import copy
 import dataclasses
 
 import pytest
@@ -100,6 +101,19 @@ def test_a_slab_that_grows_or_is_rearranged_is_bound_again():
     out, _ = layer.forward(*new, scenario.view)
     assert torch.equal(out[0], out[1])
     assert layer.slab.length == 91 and layer.seen.tolist() == [91, 91]
+
+
+def test_a_copy_goes_its_own_way():
+    scenario = Scenario(Memory(strength=1e6), 30, 2, 1, 16, 0, decoded=10, dtype=torch.float32)
+    layer = scenario.layer(SparseAttention())
+    scenario.run(layer)
+    other = copy.deepcopy(layer)
+    assert other._compiled._store is other.store is not layer.store
+    new = [torch.randn(1, heads, 1, 16) for heads in (2, 1, 1)]
+    expected, _ = other.forward(*new, scenario.view)
+    assert (other.slab.length, layer.slab.length) == (31, 30)
+    other.forward(*new, scenario.view)
+    assert torch.equal(layer.forward(*new, scenario.view)[0], expected)
 
 
 def test_the_choice_of_pytorch_is_heeded(monkeypatch):

@@ -7,6 +7,7 @@ be taken back, softcaps, sinks) goes through ``Remembering``'s other paths.
 
 from __future__ import annotations
 
+import copy
 import ctypes
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -39,6 +40,11 @@ class CompiledStep:
         self._weights: Tensor | None = None
         counted = {name for name, it in rule.columns.items() if it is None}
         self._knows_rule = counted <= COUNTED and not store.coded
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> CompiledStep:
+        """Of the same layer's copy: addresses are bound anew."""
+        store, rule = copy.deepcopy(self._store, memo), copy.deepcopy(self._rule, memo)
+        return CompiledStep(self._kernel, store, rule, self._names)
 
     def knows(self, queries: Tensor, keys: Tensor, values: Tensor, view: View) -> bool:
         """Whether it can take this token of every row."""
