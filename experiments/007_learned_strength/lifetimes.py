@@ -43,7 +43,7 @@ def lifetimes(subject: Any, gates: Learned, ids: Sequence[int]) -> list[Tensor]:
     with watching_inputs(subject.model, layers) as modules, torch.no_grad():
         hooks = [
             it.register_forward_hook(
-                lambda module, *_: found.update({int(module.layer_idx): given_inputs(module)})
+                lambda module, *_: found.update({module.layer_idx: given_inputs(module)})
             )
             for it in modules
         ]
@@ -119,7 +119,7 @@ def main(weights: str, folder: Path) -> None:
     for cell in asked._cells():
         prompt = asked._prompt(subject, cell)
         words = [str(loaded.tokenizer.decode([token])) for token in prompt.ids]
-        spans = [question.span for question in prompt.questions]
+        spans = [span for question in prompt.questions for span in question.spans]
         life.append(lifetimes(subject, gates, prompt.ids))
         kind += kinds(words, spans)
         if len(life) == 1:

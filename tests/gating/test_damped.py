@@ -8,16 +8,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from memollm.gating.config import GateTraining
-from memollm.gating.damped import attend_damped, log_retention, overflow
+from memollm.gating.damped import attend_damped, memories, overflow, times
 from memollm.gating.gates import Gating
-from memollm.gating.student import Student
+from memollm.gating.student import Forgetting, Student
 from memollm.hf.attachment import attach
 from memollm.hf.families import memory_layers
+from memollm.memory.forgetting import over_budget, protected
 from memollm.memory.granularity import Granularity
 from memollm.memory.strength.learned import Learned
 from memollm.modes.soft_delete import SoftDelete, Target
 from tests.hf.gating import EXTREME, write_gates
 from tests.hf.tiny import FLOAT64, forgetful, prompt, tiny_model
+
+EVERY_TOKEN = Forgetting(sinks=1, recent=2, every=1)
 
 
 def inputs(pairs, queries, heads=2, seed=0):
@@ -27,38 +30,78 @@ def inputs(pairs, queries, heads=2, seed=0):
     return draw(2, 4, queries, 3), draw(2, 2, pairs, 3), draw(2, 2, pairs, 3), draw(2, heads, pairs)
 
 
-@pytest.mark.parametrize("heads", [1, 2])
-def test_its_gradient_is_right(heads):
-    parts = [it.requires_grad_() for it in inputs(7, 3, heads)]
+def retention(lifetime, queries, sinks=1, recent=1, every=1, **rest):
+    """Logarithm of R as the last queries see it."""
+    return Forgetting(sinks, recent, every, **rest).retention(lifetime, queries)
+
+
+@pytest.mark.parametrize(("heads", "budget"), [(1, None), (2, 0.6), (1, 4)])
+def test_its_gradient_is_right(heads, budget):
+    parts = [it[:1].clone().requires_grad_() for it in inputs(7, 3, heads)]
 
     def damped(q, k, v, lifetime):
-        return attend_damped(q, k, v, log_retention(lifetime, 3, sinks=1, recent=1), 0.6)
+        seen = retention(lifetime, 3, every=2, budget=budget, sharpness=1.5)
+        return attend_damped(q, k, v, seen, 0.6)
 
     assert torch.autograd.gradcheck(damped, parts)
 
 
 def test_the_gradient_of_the_overflow_is_right():
-    lifetime = inputs(7, 3)[3].requires_grad_()
-    over = lambda it: overflow(log_retention(it, 3, 1, 1), 0.2)  # noqa: E731
+    lifetime, settled = inputs(7, 3)[3].requires_grad_(), torch.tensor([4, 6])
+    over = lambda it: overflow(memories(it, settled, 1, 1), settled, 0.2)  # noqa: E731
     assert torch.autograd.gradcheck(over, [lifetime])
 
 
 @given(
-    st.integers(1, 9), st.integers(0, 6), st.integers(0, 4), st.integers(0, 4), st.integers(0, 99)
-)
-def test_retention_is_that_of_the_definition(queries, older, sinks, recent, seed):
+    st.integers(1, 9), st.integers(0, 6), st.integers(0, 4), st.integers(0, 4), st.integers(1, 4),
+    st.integers(0, 99),
+)  # fmt: skip
+def test_retention_is_that_of_the_definition(queries, older, sinks, recent, every, seed):
     pairs = older + queries
     lifetime = inputs(pairs, queries, seed=seed)[3][:1, :1]
-    found = log_retention(lifetime, queries, sinks, recent)[0, 0]
+    found = retention(lifetime, queries, sinks, recent, every)[0, 0]
     for row, query in enumerate(range(older, pairs)):
+        settled = query - row % every  # tokens seen when the memory last forgot
         for pair in range(pairs):
-            age = max(query - 1 - pair, 0)  # when the token before the query had been processed
-            expected = -age / math.exp(lifetime[0, 0, pair])
-            if pair < sinks or pair >= query - recent:
+            expected = -max(settled - 1 - pair, 0) / math.exp(lifetime[0, 0, pair])
+            if pair < sinks or pair >= settled - recent:
                 expected = 0.0
             if pair > query:
                 expected = -math.inf
             assert float(found[row, pair]) == pytest.approx(expected, abs=1e-12)
+
+
+@given(st.integers(8, 40), st.integers(0, 2), st.integers(0, 3), st.integers(0, 99))
+def test_a_budget_is_what_retention_sums_to(pairs, sinks, recent, seed):
+    lifetime, settled = inputs(pairs, 1, seed=seed)[3], torch.tensor([pairs // 2, pairs])
+    for budget in (0.75, sinks + recent + 1):
+        memory = memories(lifetime, settled, sinks, recent, budget, sharpness=2.0)
+        least = sinks + max(recent, 1) + 1  # whoever is protected, and one
+        told = [budget * it if isinstance(budget, float) else budget for it in settled.tolist()]
+        room = [
+            min(max(wanted, least), it) for wanted, it in zip(told, settled.tolist(), strict=True)
+        ]
+        held = memory.exp().sum(dim=-1)
+        torch.testing.assert_close(held, torch.tensor(room).to(held).expand_as(held))
+
+
+def test_a_common_factor_of_lifetimes_changes_nothing_under_a_budget():
+    lifetime, settled = inputs(30, 1)[3], torch.tensor([30])
+    some, longer = (memories(it, settled, budget=9, recent=2) for it in (lifetime, lifetime + 3))
+    torch.testing.assert_close(some, longer)
+
+
+def test_sharp_retention_keeps_whom_eviction_by_rank_keeps():
+    lifetime, settled = inputs(40, 1, heads=1, seed=5)[3], torch.tensor([40])
+    kept = memories(lifetime, settled, sinks=2, recent=3, budget=12, sharpness=200.0).exp()
+    age = torch.arange(39, -1, -1)
+    left = torch.exp(-age / lifetime[:, 0].exp())
+    position, there = torch.arange(40).expand(2, 40), torch.ones(2, 40, dtype=torch.bool)
+    seen = torch.full((2,), 40)
+    spared = protected(position, seen, sinks=2, recent=3)
+    gone = over_budget(left, position, there, spared, torch.full((2,), 12))
+    torch.testing.assert_close(kept[:, 0, 0].round(), (~gone).to(kept))
+    assert ((kept - kept.round()).abs() > 0.01).sum() <= 2 * 2  # who stands on the edge
 
 
 def test_as_retention_falls_to_zero_damping_becomes_eviction():
@@ -69,7 +112,7 @@ def test_as_retention_falls_to_zero_damping_becomes_eviction():
     for lifetime in (1.0, 0.1, 0.01):
         ln = torch.full((2, 2, 9), 60.0, dtype=torch.float64)
         ln[..., gone] = math.log(lifetime)
-        out = attend_damped(q, k, v, log_retention(ln, 1, sinks=0, recent=0), 0.6)
+        out = attend_damped(q, k, v, retention(ln, 1, sinks=0, recent=0), 0.6)
         alone = torch.zeros(2, 2, 1, 6, dtype=torch.float64)
         errors.append(
             float((out - attend_damped(q, k[:, :, kept], v[:, :, kept], alone, 0.6)).abs().max())
@@ -78,18 +121,18 @@ def test_as_retention_falls_to_zero_damping_becomes_eviction():
 
 
 def test_the_overflow_is_what_is_held_beyond_the_budget():
-    forever = torch.full((1, 1, 10), 99.0)
-    retention = log_retention(forever, 2, sinks=0, recent=0)
-    assert float(overflow(retention, 0.5)) == pytest.approx(1.0)
-    assert float(overflow(retention, 5)) == pytest.approx((9 / 5 + 10 / 5) / 2 - 1)
-    assert float(overflow(retention, 10)) == 0.0
+    settled = times(10, 2, every=1)
+    memory = memories(torch.full((1, 1, 10), 99.0), settled, sinks=0, recent=0)
+    assert float(overflow(memory, settled, 0.5)) == pytest.approx(1.0)
+    assert float(overflow(memory, settled, 5)) == pytest.approx((8 / 5 + 9 / 5) / 2 - 1)
+    assert float(overflow(memory, settled, 10)) == 0.0
 
 
 def damped_logits(model, folder, ids, graded, chunk):
     """What the student says with the gates of ``folder``."""
     gates = Learned(folder).gates().layers
     full = memory_layers(type(model), model.config, forgetful())  # sliding ones have no memory
-    student = Student(model, {layer: gates[layer].double() for layer in full}, False, 1, 2)
+    student = Student(model, {layer: gates[layer].double() for layer in full}, False, EVERY_TOKEN)
     with student.attached(), torch.no_grad():
         return student.damped(ids, graded, chunk)
 
@@ -116,7 +159,7 @@ def test_proxy_and_eviction_agree_in_the_limit(tmp_path):
     memory = forgetful(birth=Learned(folder), threshold=0.5, prefill_chunk=1, time_step=1.0)
     with attach(model, memory):
         evicted = model(ids).logits[:, -9:]
-    student = Student(model, _sharp(folder), False, 1, 2)
+    student = Student(model, _sharp(folder), False, EVERY_TOKEN)
     with student.attached(), torch.no_grad():
         proxy = student.damped(ids, 9, 6)
     assert (proxy - evicted).abs().max() <= FLOAT64 * evicted.abs().max().clamp(min=1)
@@ -143,7 +186,9 @@ def test_a_fresh_gate_forgets_nothing():
     model, ids = tiny_model(layers=2), prompt(24)
     features = {layer: torch.randn(50, 32) for layer in (0, 1)}
     gating = Gating(features, GateTraining(lifetime=1e9), kv_heads=2)
-    student = Student(model, {k: it.double() for k, it in gating.layers().items()}, False, 1, 2)
+    student = Student(
+        model, {k: it.double() for k, it in gating.layers().items()}, False, EVERY_TOKEN
+    )
     with student.attached(), torch.no_grad():
         fresh = student.damped(ids, 9, 6)
         untouched = student.untouched(ids, 9)

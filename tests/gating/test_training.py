@@ -10,6 +10,7 @@ from memollm.gating.config import Context, GateTraining, Scope
 from memollm.gating.data import draw, library
 from memollm.gating.train import train
 from memollm.hf.attachment import attach
+from memollm.memory.budget import BudgetBy
 from memollm.memory.strength.gates_file import load
 from memollm.memory.strength.learned import Learned
 from memollm.reference.tokenizer import train_tokenizer
@@ -33,7 +34,7 @@ def config(tmp_path):
         sources=[str(tmp_path / "story.txt")], steps=6, lengths=[96, 128], sequences=1, graded=48,
         chunk=32, hidden=4, sinks=1, recent=2, checkpoint_every=1, characters=9000, warmup=1,
         needle=0.5, keyless=0.0, pairs=0.0, dense=0.2, chain=0.0, lifetime=1e4, learning_rate=0.05,
-        distillation=1.0, next_token=0.2,
+        distillation=1.0, next_token=0.2, budgets=[0.08], every=16, capacity=1.0,
     )  # fmt: skip
 
 
@@ -90,7 +91,8 @@ def test_a_training_that_was_stopped_goes_on_to_the_same_gates(config, model, to
     "changes",
     [
         {}, {"scope": Scope.head}, {"reads": "keys"}, {"hidden": 0}, {"context": Context.damped},
-        {"distillation": 0.0, "next_token": 0.0},
+        {"distillation": 0.0}, {"distillation": 0.0, "next_token": 0.0},
+        {"budget_by": BudgetBy.threshold}, {"bfloat16": True},
     ],
 )  # fmt: skip
 def test_the_memory_shrinks_to_its_budget(changes, config, model, tokenizer, tmp_path):
@@ -101,7 +103,7 @@ def test_the_memory_shrinks_to_its_budget(changes, config, model, tokenizer, tmp
     with attach(model, forgetful(birth=Learned(str(path.parent)), threshold=None, budget=0.5)):
         assert model(prompt(20)).logits.isfinite().all()
     card = (path.parent / "README.md").read_text()
-    assert "strength=learned" in card and re.search(r"budget: 0.08", card)
+    assert "strength=learned" in card and re.search(r"budgets:\n- 0.08", card)
 
 
 def test_the_model_is_left_as_it_was(config, model, tokenizer, tmp_path):
@@ -123,7 +125,8 @@ def test_what_is_drawn_depends_on_seed_and_step_alone(config, tokenizer, tmp_pat
 @pytest.mark.parametrize(
     ("key", "value"),
     [
-        ("budget", 1.5), ("budget", 0), ("needle", 0.9), ("lengths", [40]), ("reads", "values"),
+        ("budgets", [1.5]), ("budgets", [0]), ("budgets", []), ("sharpness", 0.5),
+        ("every", 0), ("needle", 0.9), ("lengths", [40]), ("reads", "values"),
         ("capacity", -1.0), ("steps", 0), ("sources", []), ("shares", [0.5, 0.5]),
         ("lifetime", 1.0), ("learning_rate", 0.0),
     ],

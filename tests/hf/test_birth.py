@@ -197,6 +197,16 @@ def test_gates_read_what_every_family_gives_its_layers(family, tmp_path):
     assert strengths.std() > 0
 
 
+def test_a_tokens_memory_is_at_most_twenty_bytes(tmp_path):
+    model = tiny_model(layers=2, dtype=torch.float32)
+    with attach(model, memory(Learned(write_gates(model, tmp_path)))) as attachment:
+        assert attachment is not None
+        model(prompt(40))
+        for layer in attachment.memory_layers(attachment.cache):
+            slab = layer.remembering.slab
+            assert slab.nbytes() - slab.nbytes("keys", "values") <= 20 * slab.length
+
+
 def test_hooks_are_gone_afterwards(gates):
     model = tiny_model(layers=2)
     before = model(prompt(8)).logits

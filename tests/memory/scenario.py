@@ -85,6 +85,7 @@ class Scenario:
             target=soft.target.value if soft else None,
             floor=soft.floor if soft else 0.0,
             compounding=soft.compounding if soft else False,
+            budget_length=memory.budget_length,
         )  # fmt: skip
 
     def oracle(self, mode: Mode, oracle: Oracle | None = None):
@@ -113,7 +114,10 @@ def memories():
     by_budget = st.builds(
         Memory, threshold=st.just("auto"), budget=st.sampled_from([0.25, 0.6, 12]), **settings
     )
-    return by_threshold | by_budget
+    by_length = st.builds(
+        Memory, budget=st.sampled_from([0.25, 0.6]), budget_length=st.integers(1, 40), **settings
+    )
+    return by_threshold | by_budget | by_length
 
 
 def scenarios(dtype=torch.float64):

@@ -31,6 +31,12 @@ from memollm.memory.threshold import Threshold, per_layer
         ({"threshold": {"first": 0.1}}, "threshold={'first': 0.1} is not allowed"),
         ({"threshold": "auto"}, "threshold=auto needs a budget"),
         ({"threshold": 0.1, "budget": 0.5}, "budget=0.5 and threshold=0.1 exclude each other"),
+        ({"budget_length": 8}, "memory.budget_length=8 is not allowed with budget=None"),
+        (
+            {"budget_length": 8, "budget": 64},
+            "memory.budget_length=8 is not allowed with budget=64",
+        ),
+        ({"budget_length": -1, "budget": 0.5}, "memory.budget_length=-1 is not allowed"),
         ({"budget": 1.5}, "budget=1.5 is not allowed, it must be a share"),
         ({"budget": 10}, "budget=10 is not allowed, it must be at least the 20 protected tokens"),
         (
@@ -66,6 +72,8 @@ def test_a_budget_is_a_share_or_a_count():
     assert Threshold(budget=0.25).keep(100) == 25
     assert Threshold(budget=0.29).keep(100) == 29  # 0.29 * 100 is 28.999999999999996
     assert Threshold(budget=64).keep(10) == 64
+    assert Threshold(budget=0.1, least_length=1024).keep(256) == 102
+    assert Threshold(budget=0.1, least_length=1024).keep(4096) == 410
 
 
 def test_a_lifetime_in_tokens():

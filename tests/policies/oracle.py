@@ -62,7 +62,9 @@ class Oracle:
         if not memory.policy.bounded or (isinstance(memory.policy, SnapKV) and chunk == 1):
             return set()
         budget = memory.budget
-        keep = budget if isinstance(budget, int) else round(budget * seen)
+        keep = (
+            budget if isinstance(budget, int) else round(budget * max(seen, memory.budget_length))
+        )
         candidates = [i for i in self.kept() if memory.sinks <= i < seen - memory.recent]
         score = self._scores(chunk, keep)
         ranked = sorted(candidates, key=lambda i: (score[i], i))

@@ -38,10 +38,11 @@ by_policy = pytest.mark.parametrize("policy", POLICIES, ids=str)
 
 
 def scenarios(policy):
-    def build(budget, sinks, recent, chunk, tokens, groups, kv_heads, dim, seed, decoded):
+    def build(budget, length, sinks, recent, chunk, tokens, groups, kv_heads, dim, seed, decoded):
         memory = Memory(
             policy=policy,
             budget=max(budget, sinks + recent) if isinstance(budget, int) else budget,
+            budget_length=0 if isinstance(budget, int) else length,
             sinks=sinks,
             recent=recent,
             prefill_chunk=chunk,
@@ -51,7 +52,7 @@ def scenarios(policy):
 
     return st.builds(
         build,
-        budget=st.sampled_from([0.1, 0.25, 0.6, 5, 12, 20]),
+        budget=st.sampled_from([0.1, 0.25, 0.6, 5, 12, 20]), length=st.sampled_from([0, 30]),
         sinks=st.integers(0, 4), recent=st.integers(0, 6), chunk=st.integers(1, 25),
         tokens=st.integers(2, 45), groups=st.integers(1, 3), kv_heads=st.integers(1, 2),
         dim=st.sampled_from([2, 5]), seed=st.integers(0, 10**6), decoded=st.integers(0, 15),

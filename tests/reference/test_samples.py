@@ -63,6 +63,16 @@ def test_a_pair_that_is_asked_for_stands_in_the_object(seed, library):
     assert found and all(stated[key] == value for key, value in found)
 
 
+def test_pairs_are_identifiers_in_the_share_that_is_asked_for(library):
+    for share, some in ((1.0, [True]), (0.0, [False, True])):  # short keys are of any kind
+        found = set()
+        for seed in range(12):
+            sample = pairs.pairs(np.random.default_rng(seed), library, 400, identifiers=share)
+            text = library.tokenizer.decode(sample.tokens.tolist())
+            found.add(bool(re.search(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-", text)))
+        assert sorted(found) == some
+
+
 def test_an_answer_of_tracking_names_the_chain_in_its_order(library):
     sample = tracking.tracking(np.random.default_rng(3), library, 700)
     text = library.tokenizer.decode(sample.tokens.tolist())

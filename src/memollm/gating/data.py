@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +23,7 @@ Draw = Callable[[np.random.Generator, Library, int], Sample]
 KINDS: dict[str, Draw] = {
     "needle": samples.needle,
     "keyless": samples.keyless,
-    "pairs": pairs,
+    "pairs": partial(pairs, identifiers=0.2),  # a UUID is longer than most budgets' share of it
     "dense": samples.dense,
     "chain": chains.chain,
 }

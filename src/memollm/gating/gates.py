@@ -29,7 +29,8 @@ class Standardised(nn.Module):
         self.register_buffer("spread", flat.std(dim=0).clamp(min=1e-4))
 
     def forward(self, given: Float[Tensor, "*tokens width"]) -> Float[Tensor, "*tokens outputs"]:
-        return self.gate((given.float() - self.mean) / self.spread)
+        with torch.autocast(given.device.type, enabled=False):
+            return self.gate((given.float() - self.mean) / self.spread)
 
     def folded(self) -> Gate:
         """The same gate for features as they come, on the CPU."""

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from memollm.gating.config import GateTraining
-from memollm.gating.damped import Attention, LogRetention, lost, overflow
+from memollm.gating.damped import Attention, LogRetention, lost
 from memollm.reference.pieces import Role
 
 Weight = Float[Tensor, "batch predicted"]  # of each graded token but the last; they sum to 1
@@ -28,23 +28,18 @@ def weights(roles: Int[Tensor, "batch graded"], answer_weight: float) -> Weight:
     return weight / weight.sum().clamp(min=1e-9)
 
 
-def of_layers(
-    attention: Mapping[int, Attention],
-    retention: Mapping[int, LogRetention],
-    weight: Weight,
-    budget: float | int,
-) -> dict[str, Float[Tensor, ""]]:
-    """What each layer keeps, mean over layers: the attention lost, and the memory it takes.
+def of_attention(
+    attention: Mapping[int, Attention], retention: Mapping[int, LogRetention], weight: Weight
+) -> Float[Tensor, ""]:
+    """The attention that each layer loses, mean over layers.
 
     Args:
         attention: the untouched model's.
-        retention: ln R.
+        retention: ln R as the graded tokens see it.
         weight: see ``weights``.
-        budget: share of the tokens seen, in (0, 1), or a number of them.
     """
     losses = [(weight * lost(attention[it], retention[it])[:, :-1]).sum() for it in retention]
-    over = [overflow(it, budget) for it in retention.values()]
-    return {"attention": torch.stack(losses).mean(), "overflow": torch.stack(over).mean()}
+    return torch.stack(losses).mean()
 
 
 def of_words(

@@ -24,9 +24,12 @@ from memollm.gating.damped import (
     Attention,
     LogLifetime,
     LogRetention,
+    as_seen,
     attend_damped,
     attend_noting,
-    log_retention,
+    memories,
+    overflow,
+    times,
 )
 from memollm.hf.attention import memory_attention
 from memollm.hf.families import UnsupportedModelError
@@ -37,6 +40,32 @@ NAME = "memollm_gating"  # of the attention function
 STUDENT = "memollm_student"  # attribute of attention modules
 
 
+@dataclass(frozen=True)
+class Forgetting:
+    """How the memory forgets that gates are trained for: see ``damped.memories``."""
+
+    sinks: int
+    recent: int
+    every: int  # tokens between two applications of retention
+    budget: float | int | None = None
+    sharpness: float = 1.0
+
+    def retention(self, log_lifetime: LogLifetime, queries: int) -> LogRetention:
+        """Logarithm of R as the last ``queries`` tokens see it."""
+        settled = times(log_lifetime.shape[2], queries, self.every, log_lifetime.device)
+        memory = memories(
+            log_lifetime, settled, self.sinks, self.recent, self.budget, self.sharpness
+        )
+        return as_seen(memory, settled, queries)
+
+    def overflow(
+        self, log_lifetime: LogLifetime, queries: int, budget: float | int
+    ) -> Float[Tensor, ""]:
+        """What lifetimes as they are hold beyond ``budget``: see ``damped.overflow``."""
+        settled = times(log_lifetime.shape[2], queries, self.every, log_lifetime.device)
+        return overflow(memories(log_lifetime, settled, self.sinks, self.recent), settled, budget)
+
+
 @dataclass
 class Student:
     """A model with a gate in each of some layers."""
@@ -44,11 +73,11 @@ class Student:
     model: PreTrainedModel
     gates: Mapping[int, nn.Module]  # by layer
     reads_keys: bool
-    sinks: int
-    recent: int
+    forgetting: Forgetting
     damping: bool = False  # whether the pass under way is the student's
     read: dict[int, list[Tensor]] = field(default_factory=dict)  # by layer, chunk by chunk
-    retention: dict[int, LogRetention] = field(default_factory=dict)  # of the graded tokens
+    lifetime: dict[int, LogLifetime] = field(default_factory=dict)  # of all tokens, by layer
+    retention: dict[int, LogRetention] = field(default_factory=dict)  # as graded tokens see it
     noting: bool = False  # whether the pass under way is the teacher's graded one
     attention: dict[int, Attention] = field(default_factory=dict)  # the teacher's, by layer
 
@@ -109,12 +138,13 @@ class Student:
         self.noting = False
         return logits, cache
 
-    def local_retention(self, graded: int) -> dict[int, LogRetention]:
-        """What ``retention`` would be, from what gates read of the teacher."""
-        return {
-            layer: log_retention(self.lifetimes(layer), graded, self.sinks, self.recent)
-            for layer in self.gates
-        }
+    def forget(self, layer: int, graded: int) -> LogRetention:
+        """Logarithm of R as a layer's last tokens see it, from what its gate has read; noted."""
+        parts = self.read[layer]
+        everything = parts[-1] if self.reads_keys else torch.cat(parts, dim=1)
+        self.lifetime[layer] = self.gates[layer](everything).transpose(1, 2)
+        self.retention[layer] = self.forgetting.retention(self.lifetime[layer], graded)
+        return self.retention[layer]
 
     @torch.no_grad()
     def _context(
@@ -127,12 +157,6 @@ class Student:
         for part in context.split(chunk, dim=1):
             self.model(input_ids=part, past_key_values=cache, logits_to_keep=1)
         return cache
-
-    def lifetimes(self, layer: int) -> LogLifetime:
-        """Logarithm of the lifetimes of all tokens so far."""
-        parts = self.read[layer]
-        everything = parts[-1] if self.reads_keys else torch.cat(parts, dim=1)
-        return self.gates[layer](everything).transpose(1, 2)
 
 
 def gated_attention(
@@ -165,8 +189,6 @@ def gated_attention(
         return memory_attention(
             module, query, key, value, attention_mask, dropout, scaling, softcap, s_aux, **kwargs
         )
-    lifetimes = student.lifetimes(layer)
-    retention = log_retention(lifetimes, query.shape[2], student.sinks, student.recent)
-    student.retention[layer] = retention
+    retention = student.forget(layer, query.shape[2])
     out = attend_damped(query, key, value, retention, scale, softcap)
     return out.transpose(1, 2).contiguous(), None

@@ -6,6 +6,7 @@ killed goes on from its checkpoint to the gates that it would have given.
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -23,10 +24,11 @@ from memollm.gating import card
 from memollm.gating.config import Context, GateTraining
 from memollm.gating.data import draw, library
 from memollm.gating.gates import Gating
-from memollm.gating.losses import of_layers, of_words, total, weights
-from memollm.gating.student import Student
+from memollm.gating.losses import of_attention, of_words, total, weights
+from memollm.gating.student import Forgetting, Student
 from memollm.hf.families import memory_layers
 from memollm.hf.gates import shape_of
+from memollm.memory.budget import BudgetBy
 from memollm.memory.ebbinghaus import Memory
 from memollm.memory.strength.base import Reads
 from memollm.memory.strength.gates_file import NAME, save
@@ -98,7 +100,8 @@ def _train(
     began = time.perf_counter()
     whole = Memory(layer_fraction=1.0)
     layers = dict.fromkeys(memory_layers(type(model), model.config, whole), nn.Identity())
-    student = Student(model, layers, config.reads == Reads.keys, config.sinks, config.recent)
+    forgetting = Forgetting(config.sinks, config.recent, config.every)
+    student = Student(model, layers, config.reads == Reads.keys, forgetting)
     with student.attached():
         gating = Gating(_features(student, config, text), config, shape_of(model)["kv_heads"])
         nn.Module.to(gating, model.device)
@@ -147,24 +150,31 @@ def _step(
     device = student.model.device
     ids = torch.from_numpy(tokens.astype(np.int64)).to(device)
     role = torch.from_numpy(roles.astype(np.int64)).to(device)
-    last, words = ids[:, -config.graded :], {}
-    weight = weights(role[:, -config.graded :], config.answer_weight)
+    graded, budget = config.graded, config.budget_at(step)
+    if config.budget_by is BudgetBy.rank:
+        student.forgetting = dataclasses.replace(
+            student.forgetting, budget=budget, sharpness=config.sharpness_at(step)
+        )
+    weight = weights(role[:, -graded:], config.answer_weight)
+    terms: dict[str, Tensor] = {}
     with torch.autocast(device.type, dtype=torch.bfloat16, enabled=config.bfloat16):
         if config.local:
-            student.teach(ids, config.graded, config.chunk)
-            student.retention = student.local_retention(config.graded)
+            student.teach(ids, graded, config.chunk)
+            for layer in student.gates:
+                student.forget(layer, graded)
         else:
             deep = config.context is Context.damped
-            said = student.beside_teacher(ids, config.graded, config.chunk, deep)
-            words = of_words(*said, last, weight)
-    layers = of_layers(student.attention, student.retention, weight, config.budget)
-    terms = words | layers
+            said = student.beside_teacher(ids, graded, config.chunk, deep)
+            terms = of_words(*said, ids[:, -graded:], weight)
+    terms["attention"] = of_attention(student.attention, student.retention, weight)
+    over = [student.forgetting.overflow(it, graded, budget) for it in student.lifetime.values()]
+    terms["overflow"] = torch.stack(over).mean()
     total(terms, config).backward()
     torch.nn.utils.clip_grad_norm_(gating.parameters(), 1.0)
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)
-    student.retention.clear()
-    student.attention.clear()
+    for noted in (student.lifetime, student.retention, student.attention):
+        noted.clear()
     return {key: float(term.detach()) for key, term in terms.items()}
 
 

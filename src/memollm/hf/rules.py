@@ -18,12 +18,12 @@ from memollm.policies.full import Full
 def rules(memory: Memory, mode: Mode, sources: Sequence[Source | None]) -> list[Rule]:
     """The rule of each memory layer, first to last; ``sources``: who gives its tokens strength."""
     if not mode.forgets:
-        return [BudgetRule(Full(), None)] * len(sources)
+        return [BudgetRule(Full(), Threshold())] * len(sources)
     thresholds = memory.thresholds(len(sources))
     return [_rule(memory, *it) for it in zip(thresholds, sources, strict=True)]
 
 
 def _rule(memory: Memory, threshold: Threshold, source: Source | None) -> Rule:
     if isinstance(memory.policy, Ranking):
-        return BudgetRule(memory.policy, threshold.budget, memory.floor)
+        return BudgetRule(memory.policy, threshold, memory.floor)
     return EbbinghausRule(memory, threshold, source)

@@ -67,6 +67,11 @@ class KVPress(Mode):
         budget = memory.budget
         if budget is None:
             return
+        if memory.budget_length:
+            raise ValueError(
+                f"memory.budget_length={memory.budget_length} is not allowed with mode=kvpress: a "
+                "press sees its whole context before it drops any of it"
+            )
         if isinstance(budget, int):
             raise ValueError(
                 f"budget={budget} is not allowed with mode=kvpress, a press keeps a share of its "

@@ -32,10 +32,8 @@ def kept_for_certain(memory: Memory, layers: int, graded: bool) -> float:
 
 
 def _layer(memory: Memory, threshold: Threshold, protected: float) -> float:
-    if isinstance(threshold.budget, int):
-        return max(float(threshold.budget), protected)
     if threshold.budget is not None:
-        return protected
+        return max(float(threshold.keep(0)), protected)
     if memory.birth.reads != Reads.nothing:
         return protected  # how long a token lives is known when it is there
     ceiling = memory.schedule.ceiling(threshold.value or 0.0)

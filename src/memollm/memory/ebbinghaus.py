@@ -63,6 +63,9 @@ class Memory:
     schedule: Schedule = field(default_factory=Constant)  # how the threshold moves with length
     budget: Any = None  # tokens to keep: share (0, 1) or count; see memory.budget
     budget_by: BudgetBy = BudgetBy.rank
+    # Tokens; a share is taken of as many at least, so that the beginning of a text is not cut to a
+    # share of itself: 0.1 of at least 1024 keeps 102 tokens from the first chunk on.
+    budget_length: int = 0
     calibration_tokens: int = 1024  # length at which budget_by=threshold meets the budget; >= 1
     sinks: int = 4  # first tokens, never forgotten; >= 0
     recent: int = 16  # newest tokens, not forgotten while they are; >= 0
@@ -135,8 +138,10 @@ class Memory:
         Raises:
             ValueError: if it has to be solved for first.
         """
+        if self.budget is not None and self.budget_by == BudgetBy.rank:
+            return [Threshold(None, self.budget, self.budget_length)] * layers
         if not self.policy.fades:
-            return [Threshold(budget=self.budget)] * layers
+            return [Threshold()] * layers
         if self.budget_by == BudgetBy.threshold:
             raise ValueError(
                 "memory.budget_by=threshold needs a threshold that is solved for the model: give "
@@ -155,8 +160,15 @@ class Memory:
     def _require_budget(self) -> None:
         if self.budget is not None:
             require_budget(self.budget)
+        length = self.budget_length
+        _require("memory.budget_length", length, length >= 0, ">= 0")
+        if length and not (isinstance(self.budget, float) and self.by_rank):
+            raise ValueError(
+                f"memory.budget_length={length} is not allowed with budget={self.budget} by "
+                f"{self.budget_by}: it is what a share that is met by rank is taken of"
+            )
         if not self.policy.bounded:
-            self.budget = None  # it keeps every token: with any budget, the same memory
+            self.budget, self.budget_length = None, 0  # it keeps all: with any budget, the same
         self.threshold = holding(self.threshold, self.budget, self.policy)
         if self.policy.fades:
             parse(self.threshold, self.budget)

@@ -45,6 +45,7 @@ class Oracle:
     target: str | None = None  # soft_delete: key, value, both, logit_bias; None: sparse_attention
     floor: float = 0.8
     compounding: bool = False
+    budget_length: int = 0  # a share is taken of as many tokens at least
     by_recall: bool = False  # each recall strengthens by one unit, and nothing else does
     tokens: list[Token] = field(default_factory=list)
 
@@ -84,7 +85,9 @@ class Oracle:
         """Tokens that the budget leaves room for."""
         assert self.budget is not None
         seen = len(self.tokens)
-        return self.budget if isinstance(self.budget, int) else round(self.budget * seen)
+        if isinstance(self.budget, int):
+            return self.budget
+        return round(self.budget * max(seen, self.budget_length))
 
     def left(self, token: Token) -> float:
         """R of a token."""

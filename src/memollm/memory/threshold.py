@@ -31,11 +31,18 @@ class Threshold:
 
     value: float | None = None  # retention below which a token is forgotten; 0 forgets nothing
     budget: float | int | None = None  # share (0, 1) or count (>= 1) of tokens to keep
+    least_length: int = 0  # tokens; the share is taken of as many at least
 
     def keep(self, seen: int) -> int:
-        """Tokens that the budget leaves of ``seen`` tokens, before protection has its say."""
+        """Tokens that the budget leaves of ``seen`` tokens, before protection has its say.
+
+        >>> Threshold(budget=0.1, least_length=1000).keep(256)
+        100
+        """
         assert self.budget is not None
-        return self.budget if isinstance(self.budget, int) else round(self.budget * seen)
+        if isinstance(self.budget, int):
+            return self.budget
+        return round(self.budget * max(seen, self.least_length))
 
 
 def parse(threshold: Any, budget: float | int | None) -> None:

@@ -1,4 +1,4 @@
-/* Strengths of a few tokens by a layer's gate: exp(a hidden layer of SiLU units, or an affine map). */
+/* Strengths of a few tokens by a layer's gate: exp of an affine map, or of one of SiLU units. */
 
 #include "lanes.h"
 
@@ -6,7 +6,8 @@ ALWAYS float dot(const float *a, const float *b, int64_t count)
 {
     const int64_t whole = count / WIDE * WIDE;
     lanes total = {0};
-    for (int64_t i = 0; i < whole; i += WIDE) total += *(const loose *)(a + i) * *(const loose *)(b + i);
+    for (int64_t i = 0; i < whole; i += WIDE)
+        total += *(const loose *)(a + i) * *(const loose *)(b + i);
     float it = sum(total);
     for (int64_t i = whole; i < count; i++) it += a[i] * b[i];
     return it;
@@ -45,8 +46,10 @@ void memollm_gate(const Gate *gate)
     const int64_t count = hidden ? hidden : width;
     for (int64_t token = 0; token < gate->tokens; token++) {
         const float *given = gate->inputs + token * width, *read = hidden ? gate->room : given;
-        for (int64_t unit = 0; unit < hidden; unit++)
-            gate->room[unit] = dot(given, gate->inner + unit * width, width) + gate->inner_bias[unit];
+        for (int64_t unit = 0; unit < hidden; unit++) {
+            const float *row = gate->inner + unit * width;
+            gate->room[unit] = dot(given, row, width) + gate->inner_bias[unit];
+        }
         for (int64_t unit = 0; unit < hidden; unit += WIDE)
             *(loose *)(gate->room + unit) = silu(*(const loose *)(gate->room + unit));
         for (int64_t it = 0; it < outputs; it++) {

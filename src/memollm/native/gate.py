@@ -64,6 +64,10 @@ class CompiledGate:
         self._call.outputs = self._outputs = len(self._kept[-1])
         self._reference = ctypes.byref(self._call)
 
+    def __deepcopy__(self, memo: dict[int, object]) -> CompiledGate:
+        """Itself: it holds nothing of a sequence, and a copied cache may read the same weights."""
+        return self
+
     def strengths(
         self, inputs: Float[Tensor, "batch new width"]
     ) -> Float[Tensor, "batch new outputs"] | None:

@@ -11,18 +11,17 @@ from torch import Tensor
 
 from memollm.memory.lowest import lowest
 from memollm.memory.rule import Rule
+from memollm.memory.threshold import Threshold
 from memollm.memory.tokens import Tokens
 from memollm.policies.base import Ranking
 
 
 class BudgetRule(Rule):
-    """A policy's ranking and a budget: share (0, 1) or count of tokens; None: all are kept."""
+    """A policy's ranking and a budget; without one, all tokens are kept."""
 
-    def __init__(
-        self, policy: Ranking, budget: float | int | None, floor: float | None = None
-    ) -> None:
+    def __init__(self, policy: Ranking, threshold: Threshold, floor: float | None = None) -> None:
         """``floor``: None, or that heads share the budget; see ``memory.lowest``."""
-        self.policy, self.budget, self.floor = policy, budget, floor
+        self.policy, self.threshold, self.floor = policy, threshold, floor
         self.columns = policy.columns
         self.observes = policy.observes
 
@@ -42,19 +41,19 @@ class BudgetRule(Rule):
 
     def idle(self, tokens: Tokens) -> float:
         """A fixed number of tokens has room for as many as are missing; a share grows with them."""
-        if self.budget is None:
+        budget = self.threshold.budget
+        if budget is None:
             return math.inf
-        if isinstance(self.budget, float):
+        if isinstance(budget, float):
             return 0.0
         present = tokens.present.sum(dim=1)
         if self.floor is None:
-            return float(max(self.budget - int(present.max()), 0))
+            return float(max(budget - int(present.max()), 0))
         together = int(present.view(-1, tokens.heads).sum(dim=1).max())
-        return float(max(self.budget - -(-together // tokens.heads), 0))
+        return float(max(budget - -(-together // tokens.heads), 0))
 
     def _keep(self, seen: Int[Tensor, " batch"]) -> Int[Tensor, " batch"]:
-        if self.budget is None:
+        if self.threshold.budget is None:
             return seen
-        if isinstance(self.budget, float):
-            return (seen.double() * self.budget).round().to(seen.dtype)
-        return torch.full_like(seen, self.budget)
+        keep = [self.threshold.keep(it) for it in seen.tolist()]
+        return torch.tensor(keep, dtype=seen.dtype, device=seen.device)

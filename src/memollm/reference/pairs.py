@@ -22,9 +22,11 @@ MOST_ASKED = 3
 Encoded = tuple[np.ndarray, np.ndarray]
 
 
-def pairs(rng: np.random.Generator, library: Library, length: int) -> Sample:
-    """As many pairs as fit, UUIDs for the most part; the last question is cut at ``length``."""
-    draw = _identifier if rng.random() < 0.7 else _short(rng, library)
+def pairs(
+    rng: np.random.Generator, library: Library, length: int, identifiers: float = 0.7
+) -> Sample:
+    """As many pairs as fit, of UUIDs in this share of samples; the last question is cut."""
+    draw = _identifier if rng.random() < identifiers else _short(rng, library)
     told = rng.random() < 0.3  # whether the first key asked for stands before the data, too
     drawn: dict[str, str] = {}
     lines: list[Encoded] = []

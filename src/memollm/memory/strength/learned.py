@@ -18,6 +18,7 @@ from torch.nn import functional
 from memollm.memory.strength.base import Reads, Source, Strength
 from memollm.memory.strength.gate import Gate
 from memollm.memory.strength.gates_file import NAME, Gates, load, read_fit
+from memollm.native.gate import CompiledGate, kernel
 from memollm.reference import gates_path
 from memollm.registry import register
 
@@ -91,8 +92,8 @@ class GateSource:
         shifted = outer.bias.detach() + math.log(time_step)  # tokens to time, in the exponent
         self._weights = [] if inner is None else [inner.weight.detach(), inner.bias.detach()]
         self._weights += [outer.weight.detach(), shifted]
+        self._compiled = _compiled(self._weights, time_step)
 
-    @torch.no_grad()
     def __call__(
         self,
         keys: Float[Tensor, "rows heads new dim"],
@@ -102,20 +103,28 @@ class GateSource:
             heads = self.width // keys.shape[3]
             inputs = together(keys.reshape(-1, heads, *keys.shape[2:]))
         assert inputs is not None
-        return _by_row(self._strength(inputs), keys.shape[0] // inputs.shape[0])
+        few = None if self._compiled is None else self._compiled.strengths(inputs)
+        found = self._strength(inputs.detach()) if few is None else few
+        return _by_row(found, keys.shape[0] // inputs.shape[0])
 
     def _strength(
         self, given: Float[Tensor, "batch new width"]
     ) -> Float[Tensor, "batch new outputs"]:
         """In float32 at least: bfloat16 would round lifetimes by up to 6 %."""
-        weights = self._weights
-        if weights[0].device != given.device or weights[0].dtype != given.dtype:
-            precise = torch.promote_types(given.dtype, torch.float32)
+        weights, precise = self._weights, torch.promote_types(given.dtype, torch.float32)
+        if weights[0].device != given.device or weights[0].dtype != precise:
             weights = self._weights = [it.to(given.device, precise) for it in weights]
-            given = given.to(precise)
+        given = given.to(precise)
         if len(weights) == 4:
             given = functional.silu(functional.linear(given, weights[0], weights[1]))
         return functional.linear(given, weights[-2], weights[-1]).exp_().add_(self.time_step)
+
+
+def _compiled(weights: Sequence[Tensor], least: float) -> CompiledGate | None:
+    """The kernel with these weights; None: there is none, or not for them."""
+    fits = all(it.device.type == "cpu" and it.dtype == torch.float32 for it in weights)
+    function = kernel() if fits else None
+    return None if function is None else CompiledGate(function, weights, least)
 
 
 def together(
