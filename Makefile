@@ -20,6 +20,9 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 run: install ## the three modes on the bundled model, as one small sweep, and their table
 	$(BIN)/python run.py experiment=three_modes
 
+suite: install ## every mode, control and press at equal budgets, and their table: hours
+	sh experiments/004_suite/run.sh $(BIN)/python
+
 test: install ## all tests
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q $(WORKERS)
 
@@ -41,4 +44,4 @@ format: install ## put the code in the house's format
 clean: ## the virtual environment and all caches (outputs/ stays)
 	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis .coverage build *.egg-info src/*.egg-info
 
-.PHONY: help install run test coverage quick check format clean
+.PHONY: help install run suite test coverage quick check format clean

@@ -132,6 +132,16 @@ def test_overall_numbers_are_means_of_the_samples(forgetful):
     assert list(metrics)[:2] == ["accuracy", "perplexity"]
 
 
+def test_each_of_several_tasks_has_numbers_of_its_own(forgetful):
+    evaluation, samples = forgetful
+    metrics = evaluation.metrics(samples)
+    assert metrics["accuracy_long"].value == metrics["long_acc"].value
+    assert metrics["accuracy_tales_of_2"].n == 4
+    assert metrics["perplexity_pages"] == metrics["perplexity"]  # no other task has losses
+    alone = [it for it in samples if it["task"] == "long"]
+    assert not {name for name in evaluation.metrics(alone) if name.startswith("accuracy_")}
+
+
 def test_samples_do_not_depend_on_the_batch(forgetful):
     _, together = measured(TASKS, batch_size=3)
     for one, other in zip(forgetful[1], together, strict=True):

@@ -13,6 +13,7 @@ from memollm.evaluation.harness.feeling import can_feel, last_application
 from memollm.evaluation.harness.model import StreamedLM
 from memollm.evaluation.streaming import score
 from memollm.hf.attachment import attach
+from memollm.hf.subject import HFSubject
 from memollm.memory.certain import kept_for_certain
 from memollm.memory.ebbinghaus import Aggregation
 from memollm.modes.baseline import Baseline
@@ -49,6 +50,18 @@ def test_without_memory_it_is_lm_evals_own(kind):
     made = loaded()
     stock = HFLM(made.model, tokenizer=made.tokenizer, batch_size=2, max_length=CONTEXT)
     assert alike(replies(model(Baseline()), kind), replies(stock, kind), STOCK)
+
+
+@pytest.mark.parametrize("size", [1, 3])
+def test_a_document_has_lm_evals_sum_in_float32_too(size):
+    made = loaded("float32")
+    plain = HFSubject(made.model, made.tokenizer, forgetful(), Baseline(), "tiny")
+    stock = HFLM(made.model, tokenizer=made.tokenizer, batch_size=size, max_length=CONTEXT)
+    ours, theirs = (
+        replies(it, "loglikelihood_rolling") for it in (StreamedLM(plain, batch_size=size), stock)
+    )
+    assert min(theirs) < -1000  # nats, where the last digit of a float32 is 1e-4
+    assert alike(ours, theirs, STOCK)
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -3,7 +3,7 @@
 import pytest
 
 from memollm.evaluation.needle import Asking, NeedleInAHaystack
-from memollm.evaluation.prompts import Kind
+from memollm.evaluation.prompts import Kind, Mentions
 from tests.evaluation.scripted import Bytes, Scripted, retrieving
 
 SMALL = dict(lengths=[1800, 3600], depths=[0.0, 0.5, 1.0])  # bytes are short tokens
@@ -37,18 +37,20 @@ def test_who_remembers_a_window_finds_what_lies_in_it(novel, kind):
 
 
 @pytest.mark.parametrize("kind", Kind)
-@pytest.mark.parametrize("bos", [None, 7])
-def test_a_prompt_with_its_answers_takes_its_length_exactly(novel, kind, bos):
+@pytest.mark.parametrize(("bos", "mentions"), [(None, "once"), (7, "once"), (7, "spaced")])
+def test_a_prompt_with_its_answers_takes_its_length_exactly(novel, kind, bos, mentions):
     subject = Scripted(retrieving, tokenizer=Bytes(bos))
-    samples, _ = ask(novel, subject, kinds=[kind], lengths=[1801])
+    fields = dict(kinds=[kind], lengths=[2401], mentions=Mentions(mentions))
+    samples, _ = ask(novel, subject, **fields)
     for session in subject.sessions:
         answers = len(samples) // len(subject.sessions)  # the last token of each is not fed
-        assert len(session.tokens) == 1801 - answers
+        assert len(session.tokens) == 2401 - answers
         assert (session.tokens[0] == 7) == (bos == 7)
     for sample in samples:
         session = subject.sessions[[s["prompt"] for s in samples].index(sample["prompt"])]
-        ((first, past),) = sample["evidence"]
-        assert sample["expected"] in bytes(session.tokens[first:past]).decode()
+        assert len(sample["evidence"]) == (1 if mentions == "once" else 2)
+        for first, past in sample["evidence"]:
+            assert sample["expected"] in bytes(session.tokens[first:past]).decode()
 
 
 def test_needles_lie_between_sentences_near_their_depth(novel):
@@ -62,6 +64,40 @@ def test_needles_lie_between_sentences_near_their_depth(novel):
         start = text.index(b"afterwards.\n") + len(b"afterwards.\n")
         end = text.rindex(b"\nWhat is") - (past - first)
         assert (first - start) / (end - start) == pytest.approx(sample["depth"], abs=0.05)
+
+
+@pytest.mark.parametrize("mentions", Mentions)
+def test_a_needle_is_last_mentioned_at_its_depth(novel, mentions):
+    subject = Scripted(retrieving)
+    depths = [0.2, 0.6, 1.0]
+    samples, _ = ask(novel, subject, kinds=[Kind.single_key], depths=depths, mentions=mentions)
+    for sample, session in zip(samples, subject.sessions, strict=True):
+        text = bytes(session.tokens)
+        start = text.index(b"afterwards.\n") + len(b"afterwards.\n")
+        spans, end = sample["evidence"], text.rindex(b"\nWhat is")
+        stated = sum(past - first for first, past in spans)
+        first, last = spans[0][0] - start, spans[-1][1] - start - stated
+        assert last / (end - start - stated) == pytest.approx(sample["depth"], abs=0.06)
+        match mentions:
+            case Mentions.once:
+                assert len(spans) == 1
+            case Mentions.massed:
+                assert spans[0][1] == spans[1][0]
+            case Mentions.spaced:
+                halfway = first / (end - start - stated)
+                assert halfway == pytest.approx(sample["depth"] / 2, abs=0.06)
+        assert sample["age"] == end - spans[-1][1]
+
+
+def test_accuracy_is_told_by_the_age_of_the_needle(novel):
+    samples, found = ask(novel, Scripted(retrieving, window=1200), kinds=[Kind.passkey])
+    ages = {name: it for name, it in found.items() if "_age_" in name}
+    assert sum(it.n for it in ages.values()) == len(samples)
+    assert ages["accuracy_age_0_64"].value == 1 and ages["accuracy_age_2048_4096"].value == 0
+    for name, it in ages.items():
+        low, below = map(int, name.split("_")[-2:])
+        those = [sample["correct"] for sample in samples if low <= sample["age"] < below]
+        assert it.value == sum(those) / len(those)
 
 
 def test_prompts_depend_on_the_seed_and_on_nothing_else(novel):
@@ -78,11 +114,13 @@ def test_prompts_depend_on_the_seed_and_on_nothing_else(novel):
 
 def test_distractors_have_other_keys_and_other_values(novel):
     subject = Scripted(retrieving)
-    ask(novel, subject, kinds=[Kind.multi_key], distractors=5, lengths=[3600], depths=[0.5])
+    fields = dict(kinds=[Kind.multi_key], distractors=5, lengths=[3600], depths=[0.5])
+    ask(novel, subject, **fields, mentions=Mentions.massed)
     text = bytes(subject.sessions[0].tokens).decode()
     stated = [line for line in text.split("\n") if line.startswith("One of the special")]
     assert len({line.split()[7] for line in stated}) == 6
     assert len({line.split()[-1] for line in stated}) == 6
+    assert all(stated.count(line) == 2 for line in stated)  # or the one asked for stood out
 
 
 def test_an_unseen_question_is_fed_apart_from_the_haystack(novel):

@@ -30,6 +30,8 @@ PROVENANCE = {
     "command": "run.py -m mode=baseline,sparse_attention",
 }
 
+AGES = {0: "0_64", 256: "256_512", 512: "512_1024", 1024: "1024_2048"}
+
 
 def sweep(
     root: Path,
@@ -138,10 +140,12 @@ def _answers(gone: float, count: int) -> list[dict[str, Any]]:
         answers.append(
             {
                 "id": name,
+                "prompt": name,
                 "prompt_hash": f"{length}/{copy}/{depth}",
                 "asking": "streamed",
                 "length": length,
                 "depth": depth,
+                "age_bucket": AGES[round(length * (1 - depth))],
                 "correct": correct,
                 "expected": "12345",
                 "answer": "12345" if correct else "none",

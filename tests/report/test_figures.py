@@ -105,6 +105,16 @@ def test_heatmaps_pool_a_methods_answers(cells, compared):
     assert found[1024, 0.0] < found[512, 0.0] <= found[512, 1.0] == 48
 
 
+def test_what_is_found_is_told_by_age(cells, compared):
+    (figure,) = losses.by_age(compared, gather(cells, compared))
+    rows = {(row["line"], row["age"]): row for row in figure.data}
+    ages = ["0-64", "256-512", "512-1024", "1024-2048"]
+    assert [age for line, age in rows if line == "sparse_attention"] == ages
+    found = [rows["sparse_attention", age]["share found"] for age in ages]
+    assert found == sorted(found, reverse=True) and found[0] == 1 > found[-1]
+    assert rows["untouched model", "1024-2048"]["share found"] == 1
+
+
 def test_added_loss_is_taken_window_by_window(cells, compared):
     figures = losses.by_bucket(compared, gather(cells, compared))
     added = next(it for it in figures if it.name.endswith("added_by_forgetting_by_position"))

@@ -47,6 +47,36 @@ def test_only_a_resolved_difference_is_better_or_worse(compared):
     assert [row.entries[column].better for row in compared.rows] == [None, None, False]
 
 
+def test_each_task_of_lm_eval_is_paired_on_its_own_documents(tmp_path):
+    def leave(folder, mode, long, **flags):
+        answers = {"a.long": long, "short": [True] * 9 + [False]}
+        documents = [
+            {"id": f"{task}/{i}", "task": task, "prompt_hash": f"{i}", "correct": right}
+            for task, some in answers.items()
+            for i, right in enumerate(some)
+        ]
+        parts = {"": [it["correct"] for it in documents], "_a_long": long}
+        parts["_short"] = answers["short"]
+        metrics = {
+            f"accuracy{name}": Measured(sum(some) / len(some), "share", True, len(some))
+            for name, some in parts.items()
+        }
+        told = {name: Measured(value, "share", None, 10) for name, value in flags.items()}
+        results = {"lm_eval": Result(1.0, {**metrics, **told})}
+        save(folder, mode, {"lm_eval": documents}, results=results)
+
+    leave(tmp_path / "0", "baseline", [True] * 10)
+    flags = {"a_long_can_feel_forgetting": 1.0, "short_can_feel_forgetting": 0.0}
+    leave(tmp_path / "1", "harsh", [False] * 10, **flags)
+    found = table(read([tmp_path]))
+    long, short = found.columns
+    assert [it.heading for it in found.columns] == ["a_long accuracy ↑", "short accuracy ↑"]
+    lost = found.rows[1].entries
+    assert lost[long].paired.pairs == lost[short].paired.pairs == 10
+    assert lost[long].resolved and entry(lost[long]).startswith("0%, -100 points")
+    assert entry(lost[short]).endswith("not resolved, p 1, cannot feel forgetting")
+
+
 def test_the_whole_table_is_one_family(compared):
     (column,) = compared.columns
     entries = [row.entries[column] for row in compared.rows if row.entries[column].paired]

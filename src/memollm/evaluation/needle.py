@@ -9,9 +9,10 @@ from dataclasses import dataclass, field
 from memollm.evaluation.accuracy import accuracies
 from memollm.evaluation.asking import Asking, interview, starting_number
 from memollm.evaluation.base import Metric, Sample, Subject
+from memollm.evaluation.breakdown import bucket
 from memollm.evaluation.grid import Cell, cells
 from memollm.evaluation.haystack import haystack
-from memollm.evaluation.prompts import Kind, Prompt, build, draw_needles
+from memollm.evaluation.prompts import Kind, Mentions, Prompt, build, draw_needles
 from memollm.evaluation.settings import (
     refuse,
     require_at_least,
@@ -35,7 +36,8 @@ class NeedleInAHaystack(TextEvaluation):
     asked the same. Prompt and room for the answer take ``length`` tokens exactly, as in RULER.
     Depth is the share of the haystack before the needle, which is put between the two nearest
     sentences; 0 is before all of it, 1 after; ``accuracy_depth_<d>`` has it in percent. The
-    answer is the number that the greedy continuation begins with.
+    answer is the number that the greedy continuation begins with. ``accuracy_age_<a>_<b>`` is for
+    needles last mentioned a to b-1 tokens before the end of the haystack.
 
     ``multi_query`` hides one needle at every depth of the same haystack and asks for all of
     them in random order, each question following the last answer: five answers for the price
@@ -57,6 +59,7 @@ class NeedleInAHaystack(TextEvaluation):
     samples_per_cell: int = 1  # answers for each kind, length and depth
     distractors: int = 3  # needles beside the one asked for, for ``multi_key``
     digits: int = 5  # of each number
+    mentions: Mentions = Mentions.once  # how often the text states a needle, and where
     asking: Asking = Asking.streamed
     seed: int = 0
 
@@ -99,7 +102,8 @@ class NeedleInAHaystack(TextEvaluation):
 
     def metrics(self, samples: Sequence[Sample]) -> dict[str, Metric]:
         require_one_text(samples, f"{KEY}.text={self.text!r}")
-        return accuracies(samples, "correct", [("kind",), ("length",), ("depth",)])
+        aged = [{**it, "aged": f"age_{it['age_bucket']}"} for it in samples]
+        return accuracies(aged, "correct", [("kind",), ("length",), ("depth",), ("aged",)])
 
     def _cells(self) -> Iterator[Cell]:
         return cells(self.kinds, self.lengths, self.depths, self.samples_per_cell)
@@ -109,12 +113,20 @@ class NeedleInAHaystack(TextEvaluation):
         needles = draw_needles(rng, cell.kind, cell.depths, self.digits, self.distractors)
         hay = haystack(self._text.joined, subject.tokenizer)
         return build(
-            rng, subject.tokenizer, hay, cell.kind, cell.length, needles, self._answer_tokens
+            rng,
+            subject.tokenizer,
+            hay,
+            cell.kind,
+            cell.length,
+            needles,
+            self._answer_tokens,
+            self.mentions,
         )
 
     def _ask(self, subject: Subject, cell: Cell, prompt: Prompt) -> list[Sample]:
-        asked = [example.Prompt(prompt.ids, it.ids, (it.span,)) for it in prompt.questions]
+        asked = [example.Prompt(prompt.ids, it.ids, it.spans) for it in prompt.questions]
         answers = interview(subject, [prompt.ids], asked, self.asking, self._answer_tokens)
+        ages = [len(prompt.ids) - question.spans[-1][1] for question in prompt.questions]
         return [
             {
                 "id": cell.sample(question.needle.depth),
@@ -122,6 +134,8 @@ class NeedleInAHaystack(TextEvaluation):
                 "kind": str(cell.kind),
                 "length": cell.length,
                 "depth": question.needle.depth,
+                "age": age,  # tokens
+                "age_bucket": bucket(age),
                 "question": subject.tokenizer.decode(list(question.ids)),
                 "expected": question.needle.value,
                 "answer": said,
@@ -129,5 +143,5 @@ class NeedleInAHaystack(TextEvaluation):
                 **found,
                 "text": self._text.fingerprint,
             }
-            for question, (said, found) in zip(prompt.questions, answers, strict=True)
+            for question, age, (said, found) in zip(prompt.questions, ages, answers, strict=True)
         ]

@@ -26,6 +26,31 @@ class Kind(StrEnum):
     multi_query = "multi_query"  # a key at every depth, asked for one after another
 
 
+class Mentions(StrEnum):
+    """How often a needle is stated, and where: the last time always at its depth.
+
+    So a memory that goes by recency alone has the same chance in all three.
+    """
+
+    once = "once"
+    massed = "massed"  # twice in a row
+    spaced = "spaced"  # at half its depth, too; at depth 0 that is twice in a row
+
+    def depths(self, depth: float) -> tuple[float, ...]:
+        """Depths of the statements of a needle.
+
+        >>> [mentions.depths(0.5) for mentions in Mentions]
+        [(0.5,), (0.5, 0.5), (0.25, 0.5)]
+        """
+        match self:
+            case Mentions.once:
+                return (depth,)
+            case Mentions.massed:
+                return (depth, depth)
+            case Mentions.spaced:
+                return (depth / 2, depth)
+
+
 @dataclass(frozen=True)
 class Wording:
     """Texts to fill in. Each begins a paragraph, so that tokens do not merge across."""
@@ -61,11 +86,11 @@ class Needle:
 
 @dataclass(frozen=True)
 class Question:
-    """Tokens to ask with, and where in the prompt the answer stands (first, past last token)."""
+    """Tokens to ask with, and where the answer is stated, in order (first, past last token)."""
 
     ids: tuple[int, ...]
     needle: Needle
-    span: tuple[int, int]
+    spans: tuple[tuple[int, int], ...]
 
 
 @dataclass(frozen=True)
@@ -101,8 +126,11 @@ def build(
     length: int,
     needles: tuple[list[Needle], list[Needle]],
     answer_tokens: int,
+    mentions: Mentions = Mentions.once,
 ) -> Prompt:
     """A prompt that takes exactly ``length`` tokens with its questions and their answers.
+
+    Distractors are mentioned as often as what is asked for, so that nothing marks it.
 
     Raises:
         ValueError: if the length leaves no room for a haystack, or the text is too short.
@@ -117,19 +145,21 @@ def build(
     head = opening(tokenizer) + tokenizer.encode(wording.introduction, add_special_tokens=False)
     hidden = {needle: encode(wording.needle, needle) for needle in asked + distractors}
     questions = {needle: encode(wording.question, needle) for needle in asked}
-    room = length - len(head) - sum(map(len, hidden.values()))
+    stated = [(needle, at) for needle in hidden for at in mentions.depths(needle.depth)]
+    room = length - len(head) - sum(len(hidden[needle]) for needle, _ in stated)
     room -= sum(len(ids) + answer_tokens for ids in questions.values())
     if room < 1:
         raise ValueError(f"{length} tokens leave {room} for the haystack of a {kind} prompt")
     if room > len(haystack.ids):
         raise ValueError(f"{length} tokens need a text of {room}, it has {len(haystack.ids)}")
     start, stop = haystack.draw(rng, room)
-    places = {needle: haystack.near(start, stop, needle.depth) for needle in hidden}
-    ids, spans, done = list(head), {}, start
-    for needle in sorted(hidden, key=lambda needle: (places[needle], needle.depth)):
-        ids += haystack.ids[done : places[needle]]
-        spans[needle] = (len(ids), len(ids) + len(hidden[needle]))
+    places = [(haystack.near(start, stop, at), needle) for needle, at in stated]
+    ids, done = list(head), start
+    spans: dict[Needle, tuple[tuple[int, int], ...]] = dict.fromkeys(hidden, ())
+    for place, needle in sorted(places, key=lambda it: (it[0], it[1].depth)):
+        ids += haystack.ids[done:place]
+        spans[needle] += ((len(ids), len(ids) + len(hidden[needle])),)
         ids += hidden[needle]
-        done = places[needle]
+        done = place
     ids += haystack.ids[done:stop]
     return Prompt(tuple(ids), tuple(Question(questions[n], n, spans[n]) for n in asked))

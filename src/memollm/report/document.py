@@ -97,7 +97,7 @@ def sections(table: Table, evidence: Evidence, found: Sequence[Influence]) -> li
                 "needles",
                 "What is found, and where",
                 "Shares of what was hidden in a context and asked for.",
-                heatmap.heatmaps(table, evidence),
+                [*losses.by_age(table, evidence), *heatmap.heatmaps(table, evidence)],
             ),
             Section(
                 "losses",

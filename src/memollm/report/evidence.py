@@ -31,11 +31,14 @@ class Grid:
 
 @dataclass(frozen=True)
 class Loss:
-    """Mean loss of the tokens of a bucket, nats, with its standard error over windows."""
+    """Mean loss of the tokens of a bucket, nats, with its standard error over windows.
+
+    Of answers it is the share that is right, with its standard error over prompts.
+    """
 
     value: float
     stderr: float | None
-    tokens: int
+    tokens: int  # or answers
 
 
 @dataclass
@@ -45,6 +48,7 @@ class Evidence:
     grids: dict[tuple[str, str], dict[int, Grid]] = field(default_factory=dict)  # (it, asking)
     losses: dict[tuple[str, str], dict[int, dict[str, Loss]]] = field(default_factory=dict)
     changes: dict[tuple[str, str], dict[int, dict[str, Loss]]] = field(default_factory=dict)
+    found: dict[tuple[str, str], dict[int, dict[str, Loss]]] = field(default_factory=dict)  # by age
     texts: dict[str, set[str]] = field(default_factory=dict)  # fingerprints of what was read
     empty: list[tuple[int, str]] = field(default_factory=list)  # results without their samples
     unknown: list[tuple[int, str]] = field(default_factory=list)  # samples that could not be used
@@ -97,6 +101,16 @@ def _answers(found: Evidence, index: int, name: str, some: Sequence[Mapping[str,
             grids = found.grids.setdefault((name, str(it.get("asking", "streamed"))), {})
             depth = float(it["depth"])
             grids.setdefault(index, Grid()).add(int(it["length"]), depth, bool(it["correct"]))
+    aged = [it for it in some if {"age_bucket", "asking", "prompt", "correct"} <= it.keys()]
+    for asking in dict.fromkeys(str(it["asking"]) for it in aged):
+        prompts: dict[str, dict[str, list[int]]] = {}
+        for it in aged:
+            if it["asking"] == asking:
+                tally = prompts.setdefault(str(it["prompt"]), {})
+                answers = tally.setdefault(str(it["age_bucket"]), [0, 0])
+                answers[0] += 1
+                answers[1] += bool(it["correct"])
+        found.found.setdefault((name, asking), {})[index] = means(list(prompts.values()))
 
 
 def _tallies(

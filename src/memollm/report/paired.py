@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TypeAlias
@@ -19,6 +20,7 @@ Choice: TypeAlias = Callable[[Sample], bool]
 DIVIDED_BY = ("asking", "corpus", "kind", "task")  # what an evaluation names metrics after
 UNNAMED = "streamed"  # the way of asking that is not named
 SHARE = "share"  # the unit of means of right answers and of scores
+NO_WORD = re.compile(r"\W")  # what names of metrics have a _ for
 CLOSE = 1e-6  # relative; a mean taken in another order
 
 
@@ -101,7 +103,7 @@ def _choices(metric: str, samples: Sequence[Sample]) -> list[Choice]:
     every: list[Choice] = [lambda _: True]
     for key in DIVIDED_BY:
         for value in dict.fromkeys(str(it[key]) for it in samples if key in it):
-            if metric.endswith(f"_{value}") or value == UNNAMED:
+            if metric.endswith(f"_{NO_WORD.sub('_', value)}") or value == UNNAMED:
                 every.append(functools.partial(_has, key, value))
     return every
 

@@ -24,6 +24,8 @@ HEADLINES = {  # metric: how its column is called
 FLAGS = {  # metric: a column beside an evaluation's numbers that says what they are worth
     "can_feel_forgetting": "{evaluation}: can feel forgetting",
 }
+OF_TASKS = "lm_eval"  # an evaluation of many tasks, each with numbers of its own
+UNFELT = "cannot feel forgetting"
 ARROWS = {True: " ↑", False: " ↓", None: ""}
 ALPHA = 0.05  # of the whole table, once corrected
 
@@ -37,6 +39,7 @@ class Entry:
     paired: Difference | None = None  # over the same prompts
     unpaired: str = ""  # why ``paired`` is missing though there is a baseline
     p: float | None = None  # of ``paired``, corrected for all comparisons in the table
+    remark: str = ""  # what the number cannot tell
 
     @property
     def value(self) -> float:
@@ -130,15 +133,35 @@ def _columns(cells: Sequence[Cell]) -> list[Column]:
     columns: dict[Column, None] = {}
     for cell in cells:
         for evaluation, result in cell.record.results.items():
-            chosen = [name for name in result.metrics if name in HEADLINES or _of_text(name)]
-            flags = [name for name in result.metrics if name in FLAGS]
-            for name in [*(chosen or list(result.metrics)[:1]), *flags]:
-                known = {**HEADLINES, **FLAGS}
-                other = name.replace("_", " ", 1) if _of_text(name) else f"{evaluation} {name}"
-                words = known.get(name, other).format(evaluation=evaluation)
+            every = list(result.metrics)
+            parts = [name for name in every if _task(evaluation, name)]
+            whole = {name.partition("_")[0] for name in parts}  # told task by task instead
+            chosen = [
+                name
+                for name in every
+                if name not in whole and (name in HEADLINES or _of_text(name) or name in parts)
+            ]
+            flags = [name for name in every if name in FLAGS]
+            for name in [*(chosen or every[:1]), *flags]:
+                words = _words(evaluation, name)
                 arrow = ARROWS[result.metrics[name].higher_is_better]
                 columns[Column(evaluation, name, words + arrow)] = None
     return list(columns)
+
+
+def _words(evaluation: str, metric: str) -> str:
+    """What a column is called."""
+    if task := _task(evaluation, metric):
+        return f"{task} {metric.partition('_')[0]}"
+    other = metric.replace("_", " ", 1) if _of_text(metric) else f"{evaluation} {metric}"
+    return {**HEADLINES, **FLAGS}.get(metric, other).format(evaluation=evaluation)
+
+
+def _task(evaluation: str, metric: str) -> str:
+    """Which of several tasks a metric is named after; nothing for others."""
+    measure, _, task = metric.partition("_")
+    named = evaluation == OF_TASKS and measure in ("accuracy", "score", "perplexity")
+    return task if named else ""
 
 
 def _of_text(metric: str) -> bool:
@@ -154,8 +177,20 @@ def _entries(
         measured = [cell for cell in group if _metric(cell, column)]
         if measured:
             metrics = [it for cell in measured if (it := _metric(cell, column))]
-            entries[column] = _compared(cells, measured, Entry(metrics), column, samples)
+            entry = Entry(metrics, remark=_remark(measured, column))
+            entries[column] = _compared(cells, measured, entry, column, samples)
     return entries
+
+
+def _remark(measured: Sequence[Cell], column: Column) -> str:
+    """That no document of the task is long enough for the memory to forget any of it."""
+    flag = f"{_task(column.evaluation, column.metric)}_can_feel_forgetting"
+    felt = [
+        it.value
+        for cell in measured
+        if (it := cell.record.results[column.evaluation].metrics.get(flag)) is not None
+    ]
+    return UNFELT if felt and not any(felt) else ""
 
 
 def _compared(

@@ -26,6 +26,10 @@ def lines(it: Entry | None) -> list[str]:
     """A value with its standard error; its difference from the baseline's; what that is worth."""
     if it is None:
         return [MISSING]
+    return [*_compared(it), *([it.remark] if it.remark else [])]
+
+
+def _compared(it: Entry) -> list[str]:
     factor, unit = (100.0, "%") if it.metrics[0].unit == SHARE else (1.0, "")
     stderr = it.metrics[0].stderr if len(it.metrics) == 1 else None
     doubt = (stderr or 0.0) * factor

@@ -64,7 +64,19 @@ def summarise(suite: Suite, samples: Sequence[Sample]) -> dict[str, Metric]:
 
 
 def _overall(samples: Sequence[Sample]) -> dict[str, Metric]:
-    """Over the documents of all tasks: what a table has room for."""
+    """Over the documents of all tasks, and of each where there are several: what a table shows."""
+    found = _pooled(samples)
+    if felt := _felt(samples):
+        found["can_feel_forgetting"] = felt
+    tasks = dict.fromkeys(sample["task"] for sample in samples)
+    for task in tasks if len(tasks) > 1 else ():
+        for name, it in _pooled([it for it in samples if it["task"] == task]).items():
+            found[_safe(name, task, "none")] = it
+    return found
+
+
+def _pooled(samples: Sequence[Sample]) -> dict[str, Metric]:
+    """Means of what is right or graded, and the perplexity of what has a loss."""
     found = {}
     for name, key in (("accuracy", "correct"), ("score", "score")):
         if values := [float(sample[key]) for sample in samples if key in sample]:
@@ -75,8 +87,6 @@ def _overall(samples: Sequence[Sample]) -> dict[str, Metric]:
         doubt = None if error is None else perplexity * error  # delta method
         tokens = sum(count for _, count in losses)
         found["perplexity"] = Metric(perplexity, "per token", False, tokens, doubt)
-    if felt := _felt(samples):
-        found["can_feel_forgetting"] = felt
     return found
 
 

@@ -1,4 +1,7 @@
-"""Loss by position of a token, and by how long ago it last occurred: where forgetting is felt."""
+"""Loss by position of a token, and by how long ago it last occurred: where forgetting is felt.
+
+And what is found, by the age of what was asked for.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ from memollm.report import methods
 from memollm.report.evidence import Evidence, Loss
 from memollm.report.figures.curves import LINES
 from memollm.report.figures.figure import Figure, file_name
+from memollm.report.figures.heatmap import STREAMED
 from memollm.report.figures.style import INK, Look, canvas, legend, looks
 from memollm.report.methods import Z
 from memollm.report.table import Table
@@ -17,8 +21,10 @@ from memollm.report.table import Table
 AXIS_WORDS = {
     "position": "position of the token",
     "distance": "tokens since what it repeats",
+    "age": "tokens since it was last said",
 }
-ALONE = "Band: 95% interval over windows."
+FOUND = "found"
+ALONE = "Band: 95% interval over windows or prompts."
 POOLED = "Mean over the cells of each method; band: from the lowest to the highest of them."
 
 
@@ -40,6 +46,15 @@ def by_bucket(table: Table, evidence: Evidence) -> list[Figure]:
     for (evaluation, axis), rows in evidence.changes.items():
         words = "loss added by forgetting"
         figures.append(_figure(table, evaluation, axis, rows, words, "nats per token, added"))
+    return [it for it in figures if it is not None]
+
+
+def by_age(table: Table, evidence: Evidence) -> list[Figure]:
+    """For each evaluation that tells the age of what it asks for: the share found."""
+    figures = []
+    for (evaluation, asking), rows in evidence.found.items():
+        words = evaluation if asking == STREAMED else f"{evaluation}, question {asking}"
+        figures.append(_figure(table, words, "age", rows, FOUND, "share found"))
     return [it for it in figures if it is not None]
 
 
@@ -73,7 +88,9 @@ def _figure(
             xs, [it[0] for it in values], color=look.colour, marker=look.marker,
             linestyle=look.dash, linewidth=1.4, markersize=5, markeredgewidth=0, label=line.name,
         )  # fmt: skip
-    if words != "loss":
+    if words == FOUND:
+        axes.set_ylim(-0.05, 1.05)
+    elif words != "loss":
         axes.axhline(0, color=INK, linewidth=0.8)
     axes.set_xticks(range(len(buckets)), list(map(_shown, buckets)), rotation=30, ha="right")
     axes.set_xlabel(AXIS_WORDS[axis])
