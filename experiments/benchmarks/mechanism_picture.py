@@ -16,7 +16,7 @@ MARKS = "os^vDP"
 
 def draw(results: Sequence[Mapping[str, Any]], path: Path) -> None:
     """Write a PNG with a panel of speed for each pass, and one of memory."""
-    passes = list(dict.fromkeys(it["pass"] for it in results))
+    passes = [it for it in TITLES if any(it == other["pass"] for other in results)]
     names = list(dict.fromkeys(it["name"] for it in results))
     figure = Figure((4.6 * (len(passes) + 1) + 1.8, 4.6), layout="constrained")
     axes = list(figure.subplots(1, len(passes) + 1, squeeze=False)[0])

@@ -7,12 +7,16 @@ One row of 4 heads of 64 numbers, causal where a mechanism can be, against
 ``scaled_dot_product_attention`` of the same kind; without projections. One thread, its processor
 time, entrants taking turns, the best turn counts. Memory is what a call holds at most beyond its
 inputs, tensor by tensor. Before anything is timed, every mechanism is compared with what it must be
-equal to. Writes ``mechanisms.json``, ``mechanisms.md`` and ``mechanisms.png``.
+equal to. An entrant whose turns at a length would take more than ``--limit`` seconds, by its time
+at the length before and four times as many pairs, is left out and named. Writes
+``mechanisms.json``, ``mechanisms.md`` and ``mechanisms.png``; what these hold from earlier calls
+stays, unless it is measured again.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
 import platform
@@ -26,6 +30,7 @@ from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
 from experiments.benchmarks import mechanism_outsiders
+from experiments.benchmarks.kept import earlier, merged
 from experiments.benchmarks.mechanism_equivalence import require_agreement
 from experiments.benchmarks.mechanism_picture import draw
 from experiments.benchmarks.nsa import differentiate, take_turns
@@ -33,11 +38,12 @@ from experiments.benchmarks.table import table
 from memollm.attention.config import attention_types
 from memollm.attention.held import most_held
 from memollm.attention.mechanisms.base import HeadShape, Mechanism
+from memollm.attention.mechanisms.dense import Dense
 from memollm.attention.mechanisms.scope import Scope
 from memollm.registry import groups
 
 HEADS, DIM, WIDTH = 4, 64, 256
-LENGTHS = (512, 1024, 2048, 4096, 8192)
+LENGTHS = (512, 1024, 2048, 4096, 8192, 16384)
 SETTINGS: dict[str, dict[str, Any]] = {  # other than a mechanism's own defaults
     "local": {"window_size": 512},
     "longformer": {"window_size": 512},
@@ -45,6 +51,7 @@ SETTINGS: dict[str, dict[str, Any]] = {  # other than a mechanism's own defaults
     "linformer": {"max_seq_len": 2**14},
 }
 PASSES = ("forward", "both")  # both: forward and backward
+RESULT = ("pass", "tokens", "name")  # what a result is of
 
 Entrant = Callable[[], Tensor]
 
@@ -56,32 +63,71 @@ def main() -> None:
     parser.add_argument("--lengths", nargs="+", type=int, default=LENGTHS, help="tokens")
     parser.add_argument("--passes", nargs="+", choices=PASSES, default=PASSES)
     parser.add_argument("--turns", type=int, default=3, help="of each entrant; the best counts")
+    parser.add_argument("--limit", type=float, default=60, help="seconds of an entrant's turns")
     parser.add_argument("--out", type=Path, default=Path("outputs/benchmarks"))
     asked = parser.parse_args()
     torch.set_num_threads(1)
     for name in asked.only:
         require_agreement(name)
     print(f"{len(asked.only)} mechanisms agree with what they must be equal to", flush=True)
-    results = []
-    for tokens in asked.lengths:
-        for which in asked.passes:
-            found = measured(asked.only, tokens, which, asked.turns)
-            results += found
-            for it in found:
-                print(line(it), flush=True)
+    path = asked.out / "mechanisms.json"
+    results = earlier(path)
+    for tokens, which in itertools.product(asked.lengths, asked.passes):
+        names, slow = split(asked.only, results, tokens, which, asked.limit / (asked.turns + 2))
+        left = [{"name": it, "tokens": tokens, "pass": which, "left_out": True} for it in slow]
+        found = measured(names, tokens, which, asked.turns)
+        results = merged(results, left + found, RESULT)
+        for it in found:
+            print(line(it), flush=True)
+        write(results, asked)
+    print(f"\n{(asked.out / 'mechanisms.md').read_text(encoding='utf-8')}\n{path}")
+
+
+def write(results: Sequence[dict[str, Any]], asked: argparse.Namespace) -> None:
+    """All results so far, as data, as tables and as a picture."""
     asked.out.mkdir(parents=True, exist_ok=True)
-    record = {"machine": machine(), "settings": SETTINGS, "results": results}
+    told = {"settings": SETTINGS, "turns": asked.turns, "limit": asked.limit}
+    record = {"machine": machine(), **told, "results": results}
+    skipped = [it for it in results if "left_out" in it]
+    results = [it for it in results if "left_out" not in it]
+    text = markdown(results, skipped)
     (asked.out / "mechanisms.json").write_text(json.dumps(record, indent=1), encoding="utf-8")
-    (asked.out / "mechanisms.md").write_text(markdown(results), encoding="utf-8")
-    draw(results, asked.out / "mechanisms.png")
-    print(f"\n{markdown(results)}\n{asked.out / 'mechanisms.json'}")
+    (asked.out / "mechanisms.md").write_text(text, encoding="utf-8")
+    # Dense ones are torch's attention itself, a line at 1.
+    parts = groups()["mechanism"]
+    lines = [it for it in results if not issubclass(parts.get(it["name"], object), Dense)]
+    draw(lines, asked.out / "mechanisms.png")
+
+
+def split(
+    names: Sequence[str], results: Sequence[dict[str, Any]], tokens: int, which: str, limit: float
+) -> tuple[list[str], list[str]]:
+    """Those whose call may take at most ``limit`` seconds at this length, and the others.
+
+    >>> before = [{"name": "full", "tokens": 512, "pass": "both", "seconds": 3.0}]
+    >>> split(["full", "local"], before, tokens=1024, which="both", limit=10.0)
+    (['local'], ['full'])
+    """
+    slow = {
+        it["name"]
+        for it in results
+        if it["pass"] == which and it["tokens"] < tokens
+        and ("left_out" in it or it["seconds"] * (tokens / it["tokens"]) ** 2 > limit)
+        and it["tokens"] == _longest_below(results, it["name"], which, tokens)
+    }  # fmt: skip
+    return [it for it in names if it not in slow], [it for it in names if it in slow]
+
+
+def _longest_below(results: Sequence[dict[str, Any]], name: str, which: str, tokens: int) -> int:
+    mine = [it for it in results if it["name"] == name and it["pass"] == which]
+    return max(it["tokens"] for it in mine if it["tokens"] < tokens)
 
 
 def machine() -> dict[str, Any]:
     """What the figures hold for."""
     return {
         "torch": torch.__version__, "machine": platform.machine(), "threads": 1,
-        "processor": platform.processor(), "load": os.getloadavg()[0], "dtype": "float32",
+        "processor": platform.processor(), "dtype": "float32",
         "heads": HEADS, "head_dim": DIM, "outsiders": mechanism_outsiders.available(),
     }  # fmt: skip
 
@@ -97,13 +143,12 @@ def measured(names: Sequence[str], tokens: int, which: str, turns: int) -> list[
         for causal in (True, False)
     }
     entrants = {name: ours(name, inputs) for name in names}
-    if which == "forward":
-        entrants |= mechanism_outsiders.entrants(*inputs)
+    others = mechanism_outsiders.outsiders(*inputs)
+    entrants |= {name: (True, it.call) for name, it in others.items()}
     works = [_work(it, which, inputs) for it in bases.values()]
     works += [_work(it, which, inputs) for _, it in entrants.values()]
     seconds = take_turns(works, turns)
-    # What a compiled kernel holds is not seen tensor by tensor.
-    counted = [True] * len(bases) + [name in names for name in entrants]
+    counted = [True] * len(bases) + [name in names or others[name].counted for name in entrants]
     held = [
         most_held(it, torch.device("cpu")) if seen else None
         for it, seen in zip(works, counted, strict=True)
@@ -115,7 +160,7 @@ def measured(names: Sequence[str], tokens: int, which: str, turns: int) -> list[
         results.append({
             "name": name, "tokens": tokens, "pass": which, "causal": causal,
             "seconds": seconds[at], "sdpa_seconds": time, "ratio": time / seconds[at],
-            "held_bytes": held[at], "sdpa_held_bytes": memory,
+            "held_bytes": held[at], "sdpa_held_bytes": memory, "load": os.getloadavg()[0],
         })  # fmt: skip
     return results
 
@@ -165,11 +210,13 @@ def mebibytes(held: int | None) -> str:
     return "-" if held is None else f"{held / 2**20:.1f}"
 
 
-def markdown(results: Sequence[dict[str, Any]]) -> str:
+def markdown(results: Sequence[dict[str, Any]], skipped: Sequence[dict[str, Any]]) -> str:
     """A table for each pass: times faster than torch's attention, crossover, memory."""
     texts = []
-    for which in dict.fromkeys(it["pass"] for it in results):
+    for which in PASSES:
         mine = [it for it in results if it["pass"] == which]
+        if not mine:
+            continue
         lengths = sorted({it["tokens"] for it in mine})
         rows = []
         for name in dict.fromkeys(it["name"] for it in mine):
@@ -185,6 +232,9 @@ def markdown(results: Sequence[dict[str, Any]]) -> str:
         title = "Forward" if which == "forward" else "Forward and backward"
         text = f"{title}: times faster than SDPA by tokens; time and memory at the longest."
         texts.append(f"{text}\n\n{table(head, rows)}")
+        left = [f"{it['name']} at {it['tokens']}" for it in skipped if it["pass"] == which]
+        if left:
+            texts.append(f"Left out, too slow: {', '.join(left)}.")
     return "\n\n".join(texts) + "\n"
 
 

@@ -149,3 +149,28 @@ def test_what_cannot_be_is_refused(settings, message):
 def test_a_layer_that_is_not_causal_has_no_cache():
     with pytest.raises(ValueError, match="causal=True"):
         layer("full").cache()
+
+
+# Settings with which nothing is chosen by content: a choice may tip over.
+STEADY = {
+    "nsa": {"block_size": 4, "options": {"block_counts": 3}},  # the three that are forced
+    "lsh": {"options": {"buckets": 1}},
+}
+
+
+# bfloat16 keeps 8 bits, and projections are sums of some dozen numbers rounded to them.
+@pytest.mark.parametrize("name", attention_types())
+def test_autocast_rounds_projections_and_little_else(name):
+    torch.manual_seed(0)
+    part = groups()["mechanism"][name]
+    encoding = None if name == "cross" else "rope"
+    settings = {"causal": part.supports.causal, "position_encoding": encoding}
+    config = AttentionConfig(name, **SMALL | settings | STEADY.get(name, {}))
+    ours, x = AttentionFactory.create_attention(config), text().float()
+    context = {"context": text(7).float()} if name == "cross" else {}
+    exact = ours(x, **context)
+    with torch.autocast("cpu", torch.bfloat16):
+        rounded = ours(x, **context)
+        torch.autograd.backward(rounded.float().square().sum())
+    assert (rounded.float() - exact).norm() / exact.norm() < 0.03
+    assert all(it.grad is None or it.grad.isfinite().all() for it in ours.parameters())

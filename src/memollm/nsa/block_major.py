@@ -20,7 +20,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from memollm.nsa.layout import BlockIndices, Keys, LogSumExp, Output, Queries, Values, wide
+from memollm.nsa.layout import BlockIndices, Keys, LogSumExp, Output, Queries, Values, exact, wide
 from memollm.nsa.pairs import Pairs, by_block
 from memollm.nsa.tile import gradients
 
@@ -40,7 +40,8 @@ def block_major(
     Outputs (0 for a query without blocks) are float32 at least and differentiable; the
     log-sum-exp is not differentiable.
     """
-    return _BlockMajor.apply(queries, keys, values, indices, block_size, scale)  # type: ignore
+    with exact(queries):
+        return _BlockMajor.apply(queries, keys, values, indices, block_size, scale)  # type: ignore
 
 
 @dataclass(frozen=True)
@@ -123,18 +124,19 @@ class _BlockMajor(torch.autograd.Function):
         dtype = outputs.dtype
         d_queries, d_keys, d_values = (torch.empty_like(t) for t in (queries, keys, values))
         delta = (d_outputs * outputs).sum(-1)
-        for group in ctx.groups:
-            (b, shared), (_, g) = group.heads, group.kv_head
-            d_scaled, d_keys[b, :, g], d_values[b, :, g] = _differentiate(
-                group,
-                queries[b, :, shared].to(dtype) * ctx.scale,
-                keys[b, :, g].to(dtype),
-                values[b, :, g].to(dtype),
-                d_outputs[b, :, shared].contiguous(),
-                delta[b, :, shared].contiguous(),
-                sums[b, shared].T.contiguous(),
-            )
-            d_queries[b, :, shared] = d_scaled * ctx.scale
+        with exact(queries):
+            for group in ctx.groups:
+                (b, shared), (_, g) = group.heads, group.kv_head
+                d_scaled, d_keys[b, :, g], d_values[b, :, g] = _differentiate(
+                    group,
+                    queries[b, :, shared].to(dtype) * ctx.scale,
+                    keys[b, :, g].to(dtype),
+                    values[b, :, g].to(dtype),
+                    d_outputs[b, :, shared].contiguous(),
+                    delta[b, :, shared].contiguous(),
+                    sums[b, shared].T.contiguous(),
+                )
+                d_queries[b, :, shared] = d_scaled * ctx.scale
         return d_queries, d_keys, d_values, None, None, None
 
 
@@ -163,6 +165,8 @@ def _attend(
             group.hide(scores[:inside], tokens, chosen_by[:inside], -torch.inf)
         before = peaks.index_select(0, chosen_by)
         peak = torch.maximum(before, scores.amax(-1))
+        # Not exp2, though it is quicker (``tile``): torch gives the elements at an end, which
+        # do not fill a vector, another last bit; later queries decide how many a block has.
         weights = scores.sub_(peak.unsqueeze(-1)).exp_().flatten(0, 1)
         kept = before.sub_(peak).exp_().view(-1, 1)
         sums = mixed.index_select(0, chosen_by).view(-1, width).mul_(kept)

@@ -23,13 +23,14 @@ from memollm.nsa.layout import (
     Output,
     Queries,
     Values,
+    exact,
     grouped,
     per_group,
     per_head,
     ungrouped,
     wide,
 )
-from memollm.nsa.tile import gradients, lowest, softmax
+from memollm.nsa.tile import BIT, gradients, lowest, powers, unnormalised
 
 # Scores held at a time: what stays in a processor's cache, or fills a GPU.
 SCORES_AT_A_TIME = {"cpu": 2**17, "gpu": 2**25}
@@ -81,7 +82,8 @@ def chunked_attention(
     """
     near = view.seen(first, first + queries.shape[1])  # nothing else is read, let alone copied
     settings = _Settings(view, near.start, first, scale, observe)
-    return _Chunked.apply(queries, keys[:, near], values[:, near], settings)  # type: ignore
+    with exact(queries):
+        return _Chunked.apply(queries, keys[:, near], values[:, near], settings)  # type: ignore
 
 
 @dataclass(frozen=True)
@@ -97,14 +99,15 @@ class _Settings:
 class _Chunk:
     queries: slice
     seen: slice  # of the keys
-    rows: Float[Tensor, "batch kv_heads rows dim"]  # one per query and head of the group
+    # One per query and head of the group, scaled so that products with keys are scores in bits.
+    rows: Float[Tensor, "batch kv_heads rows dim"]
     # Which of the first keys and which of the last keys are hidden from which of the queries.
     hidden: tuple[Bool[Tensor, "queries 1 some"], Bool[Tensor, "queries 1 others"]]
 
     def scores(
         self, keys: Float[Tensor, "batch kv_heads keys dim"]
     ) -> Float[Tensor, "batch kv_heads queries group seen"]:
-        """As low as can be where hidden."""
+        """In bits, as low as can be where hidden."""
         products = self.rows @ keys[:, :, self.seen].mT
         scores = products.unflatten(2, (self.queries.stop - self.queries.start, -1))
         head, tail = self.hidden
@@ -130,7 +133,8 @@ def _chunks(queries: Tensor, keys: Tensor, settings: _Settings) -> Iterator[_Chu
         common = view.seen_by_all(first + start, first + stop)
         position = slice(first + start, first + stop)
         ends = slice(seen.start, common.start), slice(common.stop, seen.stop)
-        rows = grouped(queries[:, start:stop], keys.shape[1]).to(keys.dtype) * settings.scale
+        rows = grouped(queries[:, start:stop], keys.shape[1]).to(keys.dtype)
+        rows = rows * (settings.scale / BIT)
         yield _Chunk(
             slice(start, stop),
             slice(seen.start - origin, seen.stop - origin),
@@ -149,23 +153,25 @@ class _Chunked(torch.autograd.Function):
             tensor.transpose(1, 2).to(dtype).contiguous() for tensor in (keys, values)
         )
         outputs = queries.new_zeros(*queries.shape[:3], values.shape[-1], dtype=dtype)
-        sums = queries.new_zeros(queries.shape[0], queries.shape[2], queries.shape[1], dtype=dtype)
+        shape = queries.shape[0], queries.shape[2], queries.shape[1]
+        sums = queries.new_zeros(shape, dtype=dtype)  # in bits
         for chunk in _chunks(queries, wide_keys, settings):
             scores = chunk.scores(wide_keys)
             if scores.shape[-1]:
-                weights, lse, blind = softmax(scores)
+                weights, total, lse, blind = unnormalised(scores)
                 mixed = weights.flatten(2, 3) @ wide_values[:, :, chunk.seen]
-                mixed.masked_fill_(blind.flatten(2, 3).unsqueeze(-1), 0)
+                mixed.div_(total.view(*mixed.shape[:3], 1))
+                mixed.masked_fill_(blind.view(*mixed.shape[:3], 1), 0)
                 outputs[:, chunk.queries] = chunk.of_queries(mixed)
                 sums[:, :, chunk.queries] = per_head(lse)
-            else:
-                weights = scores
-            if settings.observe is not None:
-                settings.observe(chunk.queries, weights.sum(3))
+                if settings.observe is not None:
+                    settings.observe(chunk.queries, weights.div_(total.unsqueeze(-1)).sum(3))
+            elif settings.observe is not None:
+                settings.observe(chunk.queries, scores.sum(3))
         ctx.save_for_backward(queries, keys, values, outputs, sums)
         ctx.settings = settings
         ctx.mark_non_differentiable(sums)
-        return outputs, sums
+        return outputs, sums * BIT
 
     @staticmethod
     @once_differentiable
@@ -182,22 +188,23 @@ class _Chunked(torch.autograd.Function):
         d_queries = torch.zeros_like(queries)
         d_keys, d_values = torch.zeros_like(wide_keys), torch.zeros_like(wide_values)
         delta = per_group((d_outputs * outputs).sum(-1).transpose(1, 2), kv_heads)
-        lse = per_group(sums, kv_heads).unsqueeze(-1)
-        for chunk in _chunks(queries, wide_keys, settings):
-            if chunk.seen.start == chunk.seen.stop:
-                continue
-            scores = chunk.scores(wide_keys)
-            d_rows, d_key, d_value = gradients(
-                scores.sub_(lse[:, :, chunk.queries]).exp_().flatten(2, 3),
-                chunk.rows,
-                wide_keys[:, :, chunk.seen],
-                wide_values[:, :, chunk.seen],
-                grouped(d_outputs[:, chunk.queries], kv_heads).flatten(2, 3),
-                delta[:, :, chunk.queries].flatten(2, 3),
-            )
-            d_queries[:, chunk.queries] = chunk.of_queries(d_rows.mul_(settings.scale))
-            d_keys[:, :, chunk.seen] += d_key
-            d_values[:, :, chunk.seen] += d_value
+        lse = per_group(sums, kv_heads)
+        with exact(queries):
+            for chunk in _chunks(queries, wide_keys, settings):
+                if chunk.seen.start == chunk.seen.stop:
+                    continue
+                scores = chunk.scores(wide_keys)
+                d_rows, d_key, d_value = gradients(
+                    powers(scores, lse[:, :, chunk.queries]).flatten(2, 3),
+                    chunk.rows,
+                    wide_keys[:, :, chunk.seen],
+                    wide_values[:, :, chunk.seen],
+                    grouped(d_outputs[:, chunk.queries], kv_heads).flatten(2, 3),
+                    delta[:, :, chunk.queries].flatten(2, 3),
+                )
+                d_queries[:, chunk.queries] = chunk.of_queries(d_rows.mul_(settings.scale))
+                d_keys[:, :, chunk.seen] += d_key.mul_(BIT)
+                d_values[:, :, chunk.seen] += d_value
         return (
             d_queries,
             d_keys.transpose(1, 2).to(keys.dtype),

@@ -12,6 +12,7 @@ from memollm.nsa.layout import (
     Output,
     Queries,
     Values,
+    exact,
     grouped,
     per_head,
     ungrouped,
@@ -41,9 +42,11 @@ def gathered(
     head = torch.arange(kv_heads, device=device).view(-1, 1, 1)
     dtype = wide(queries.dtype)
     near_keys, near_values = (cached[row, token, head].to(dtype) for cached in (keys, values))
-    scores = grouped(queries, kv_heads).to(dtype) @ near_keys.mT * scale
+    with exact(queries):
+        scores = grouped(queries, kv_heads).to(dtype) @ near_keys.mT * scale
     # The least finite number, and not -inf: of a query without blocks softmax stays a number.
     scores = scores.masked_fill(hidden, torch.finfo(dtype).min)
     weights = scores.softmax(-1).masked_fill(hidden, 0)
     lse = scores.detach().logsumexp(-1).masked_fill(hidden.all(-1), 0)
-    return ungrouped(weights @ near_values), per_head(lse)
+    with exact(queries):
+        return ungrouped(weights @ near_values), per_head(lse)

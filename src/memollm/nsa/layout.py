@@ -32,6 +32,14 @@ def wide(dtype: torch.dtype) -> torch.dtype:
     return torch.float64 if dtype == torch.float64 else torch.float32
 
 
+def exact(tensor: Tensor) -> torch.autocast:
+    """Inside it, products are in the type of their factors, whatever autocast is at work outside.
+
+    Kernels that choose their own types need it, in their backward passes, too.
+    """
+    return torch.autocast(tensor.device.type, enabled=False)
+
+
 def grouped(queries: Queries, kv_heads: int) -> Float[Tensor, "batch kv_heads queries group dim"]:
     """Queries (or anything per query head) by the key-value head that they share."""
     return queries.unflatten(2, (kv_heads, -1)).permute(0, 2, 1, 3, 4)

@@ -66,6 +66,8 @@ class TokenMixer(nn.Module):
         keys = self.k_proj(hidden_states).view(shape).transpose(1, 2)
         values = self.v_proj(hidden_states).view(shape).transpose(1, 2)
         queries, keys = apply_rotary_pos_emb(queries, keys, *position_embeddings)
+        # Under autocast the rotation, in float32, leaves them wider than values.
+        queries, keys = queries.to(values.dtype), keys.to(values.dtype)
         scope = Scope(padding=attention_mask, hidden=hidden_states)
         if past_key_values is None:
             out = self.mechanism.attend(queries, keys, values, scope, self.weights)

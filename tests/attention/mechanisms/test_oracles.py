@@ -117,7 +117,7 @@ def test_layers_are_torch_s_multi_head_attention(name, causal):
 @pytest.mark.parametrize("causal", [True, False])
 @pytest.mark.parametrize("chunk", [1, 5, 64])
 def test_linear_is_its_quadratic_form_whatever_its_chunks(causal, chunk, monkeypatch):
-    monkeypatch.setattr(kernelised, "CHUNK", chunk)
+    monkeypatch.setattr(kernelised, "CHUNK", {"cpu": chunk})
     q, k, v = qkv()
     weights = (nn.functional.elu(q) + 1) @ (nn.functional.elu(k) + 1).mT
     weights = weights.tril() if causal else weights

@@ -26,9 +26,11 @@ from memollm.registry import register
 class Blockwise(Mechanism):
     """Exact attention of blocks of queries to blocks of keys, with a running softmax.
 
-    With o_b and L_b the outputs and the log-sum-exp of a query over the keys of one block,
+    With s_b the scores of a query in one block, and m, l, o its highest score, sum of weights and
+    undivided outputs so far,
 
-        L' = ln(e^L + e^L_b),   o' = e^(L - L') o + e^(L_b - L') o_b.
+        m' = max(m, max s_b),   w_b = e^(s_b - m'),
+        l' = e^(m - m') l + sum w_b,   o' = e^(m - m') o + w_b v_b;   in the end o / l.
 
     Blocks in the future are skipped. O(queries * keys) time, O(queries) memory, with masks and
     ALiBi, too.
@@ -82,9 +84,8 @@ class Blockwise(Mechanism):
 class Flash(Blockwise):
     """Each block of queries goes through the keys, and is done.
 
-    Its running outputs stay where they are. Dao, 2023, arXiv:2307.08691, algorithm 1; that divides
-    outputs once, at the end, where here every block's are, by torch's softmax: it is quicker on a
-    CPU than the exponentials alone, and the result is the same.
+    Its running outputs stay where they are, and are divided once, at the end. Dao, 2023,
+    arXiv:2307.08691, algorithm 1.
     Oracle: ``full``; log-sum-exp of the scores written out.
     """
 

@@ -24,9 +24,10 @@ from memollm.attention.mechanisms.base import Keys, Mechanism, Output, Queries, 
 from memollm.attention.mechanisms.cache import Cache
 from memollm.attention.mechanisms.scope import Scope
 from memollm.attention.mechanisms.tiles import folded
-from memollm.nsa.layout import wide
+from memollm.nsa.layout import exact, wide
 
-CHUNK = 128  # tokens whose pairs are written out
+# Tokens whose pairs are written out: on a CPU so many that a chunk stays in the cache.
+CHUNK = {"cpu": 64, "gpu": 256}
 
 # Sums of phi(k) v^T and, as the last column, of phi(k).
 Sums = Float[Tensor, "batch kv_heads features value_dim_and_1"]
@@ -48,6 +49,10 @@ class Kernelised(Mechanism):
     def compute(
         self, queries: Queries, keys: Keys, values: Values, scope: Scope, weights: nn.Module | None
     ) -> Output:
+        with exact(queries):
+            return self._mixed(queries, keys, values, scope)
+
+    def _mixed(self, queries: Queries, keys: Keys, values: Values, scope: Scope) -> Output:
         dtype, before = wide(queries.dtype), keys.shape[2] - queries.shape[2]
         first = 0 if scope.cross else before
         asking, asked = self.features(queries.to(dtype), keys.to(dtype), first, 0)
@@ -84,18 +89,23 @@ class SumsCache(Cache):
         self._mechanism.require(scope, cached=True)
         if not scope.causal:
             raise ValueError("a cache is read by causal attention alone, got causal=False")
-        dtype, first, new = wide(queries.dtype), self.tokens, keys.shape[2]
-        asking, asked = self._mechanism.features(queries.to(dtype), keys.to(dtype), first, first)
+        new = keys.shape[2]
         real = None if scope.padding is None else scope.padding[:, None, -new:, None]
+        with exact(queries):
+            outputs = self._taken(queries, keys, values, real).to(queries.dtype)
+        self.tokens += new
+        return outputs if real is None else outputs.masked_fill(~real, 0)
+
+    def _taken(self, queries: Tensor, keys: Tensor, values: Tensor, real: Tensor | None) -> Tensor:
+        dtype, first = wide(queries.dtype), self.tokens
+        asking, asked = self._mechanism.features(queries.to(dtype), keys.to(dtype), first, first)
         if real is not None:
             asked = asked.masked_fill(~real, 0)
         extended = pad(values.to(dtype), (0, 1), value=1.0)
         if self._sums is None:
             self._sums = asked.new_zeros(*asked.shape[:2], asked.shape[3], extended.shape[3])
         mixed, self._sums = causal(asking, asked, extended, self._sums)
-        self.tokens += new
-        outputs = divided(mixed).to(queries.dtype)
-        return outputs if real is None else outputs.masked_fill(~real, 0)
+        return divided(mixed)
 
 
 def causal(queries: Tensor, keys: Tensor, values: Tensor, sums: Sums) -> tuple[Tensor, Sums]:
@@ -107,24 +117,16 @@ def causal(queries: Tensor, keys: Tensor, values: Tensor, sums: Sums) -> tuple[T
         values: with a column of ones, (batch, kv_heads, tokens, value_dim + 1).
         sums: of the tokens before.
     """
-    batch, heads, tokens, _ = queries.shape
-    kv_heads, size = keys.shape[1], min(CHUNK, max(tokens, 1))
-    short = -tokens % size
-    if short:  # without features they take part in no sum
-        queries, keys, values = (pad(it, (0, 0, 0, short)) for it in (queries, keys, values))
-    chunks = (tokens + short) // size
-    keys, values = (it.unflatten(2, (chunks, size)) for it in (keys, values))
-    # Query heads that share keys become rows of one matrix: (..., chunks, group * size, features).
-    rows = queries.unflatten(2, (chunks, size)).unflatten(1, (kv_heads, -1)).transpose(2, 3)
-    group = rows.shape[3]
-    rows = rows.flatten(3, 4)
-    within = (rows @ keys.mT).unflatten(3, (group, size)).tril_().flatten(3, 4) @ values
-    running = torch.cat([sums.unsqueeze(2), keys.mT @ values], dim=2).cumsum(2)
-    mixed = torch.baddbmm(
-        within.flatten(0, 2), rows.flatten(0, 2), running[:, :, :-1].flatten(0, 2)
-    )
-    mixed = mixed.view(batch, kv_heads, chunks, group, size, -1).transpose(2, 3)
-    return mixed.reshape(batch, heads, chunks * size, -1)[:, :, :tokens], running[:, :, -1]
+    (batch, heads), kv_heads, mixed = queries.shape[:2], keys.shape[1], []
+    size = CHUNK["cpu" if queries.device.type == "cpu" else "gpu"]
+    # Split, since slices would each add a gradient as long as all tokens.
+    chunks = zip(*(it.split(size, dim=2) for it in (queries, keys, values)), strict=True)
+    for asking, asked, extended in chunks:
+        rows, tokens = folded(asking, kv_heads), asked.shape[2]
+        pairs = (rows @ asked.mT).unflatten(2, (-1, tokens)).tril_().flatten(2, 3)
+        mixed.append((pairs @ extended + rows @ sums).view(batch, heads, tokens, -1))
+        sums = sums + asked.mT @ extended
+    return torch.cat(mixed, dim=2), sums
 
 
 def _apart(queries: Tensor, sums: Sums) -> Tensor:

@@ -19,8 +19,8 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from memollm.attention.mechanisms.scope import Scope
-from memollm.nsa.layout import wide
-from memollm.nsa.tile import gradients, lowest, softmax
+from memollm.nsa.layout import exact, wide
+from memollm.nsa.tile import BIT, gradients, lowest, powers, unnormalised
 
 Indices: TypeAlias = slice | Int[Tensor, "_"]
 
@@ -88,11 +88,12 @@ def tiled_attention(
     span = Span(tokens - queries.shape[2], tokens, scope.causal, queries.device, heads)
     plan = _Plan(span, tiles, once, scope, scale)
     learning = torch.is_grad_enabled() and any(it.requires_grad for it in (queries, keys, values))
-    if once and not learning:
+    with exact(queries):
+        if learning or not once:
+            return _Tiled.apply(queries, keys, values, plan)  # type: ignore
         outputs = queries.new_zeros(*queries.shape[:3], values.shape[-1], dtype=wide(queries.dtype))
         _at_once(queries, keys, values, plan, outputs, None)
         return outputs, queries.new_empty(0)
-    return _Tiled.apply(queries, keys, values, plan)  # type: ignore
 
 
 @dataclass(frozen=True)
@@ -108,16 +109,16 @@ class _Plan:
     ) -> tuple[
         Float[Tensor, "batch kv_heads group queries keys"], Tensor, Float[Tensor, "b kv keys dim"]
     ]:
-        """Scores of a tile, as low as can be where hidden; its scaled queries, its keys."""
+        """Scores of a tile in bits, as low as can be where hidden; queries so scaled; keys."""
         dtype, kv_heads = wide(queries.dtype), keys.shape[1]
-        rows = folded(queries[:, :, tile.queries], kv_heads).to(dtype) * self.scale
+        rows = folded(queries[:, :, tile.queries], kv_heads).to(dtype) * (self.scale / BIT)
         some = keys[:, :, tile.keys].to(dtype)
         group = queries.shape[1] // kv_heads
         scores = (rows @ some.mT).unflatten(2, (group, -1))
         low = lowest(dtype)
         if self.scope.slopes is not None:
             slopes = self.scope.slopes.to(dtype).view(kv_heads, group, 1, 1)
-            scores.sub_(slopes * self._distances(tile).to(dtype))
+            scores.sub_(slopes / BIT * self._distances(tile).to(dtype))
         for part, hidden in tile.hidden:
             scores[..., part].masked_fill_(hidden, low)
         if self.scope.mask is not None:
@@ -128,23 +129,6 @@ class _Plan:
         if self.scope.padding is not None:
             scores.masked_fill_(~self.scope.padding[:, None, None, None, tile.keys], low)
         return scores, rows, some
-
-    @property
-    def hiding(self) -> bool:
-        """Whether a query may see nothing."""
-        return self.scope.mask is not None or self.scope.padding is not None
-
-    def weights(
-        self,
-        scores: Float[Tensor, "batch kv_heads group queries keys"],
-        sums: Float[Tensor, "batch heads queries"],
-    ) -> Float[Tensor, "batch kv_heads rows keys"]:
-        """e^(score - log-sum-exp), by a softmax: on a CPU torch's exp alone takes longer."""
-        if self.once and not self.hiding:
-            return scores.softmax(-1).flatten(2, 3)
-        weights, lse, blind = softmax(scores)
-        factor = (lse - sums.unflatten(1, scores.shape[1:3])).exp_().masked_fill_(blind, 0)
-        return weights.mul_(factor.unsqueeze(-1)).flatten(2, 3)
 
     def _distances(self, tile: Tile) -> Int[Tensor, "queries keys"]:
         every = self.span.positions(0, self.span.tokens)
@@ -166,7 +150,7 @@ class _Tiled(torch.autograd.Function):
         batch, heads, count, _ = queries.shape
         dtype = wide(queries.dtype)
         outputs = queries.new_zeros(batch, heads, count, values.shape[-1], dtype=dtype)
-        sums = queries.new_zeros(batch, heads, count, dtype=dtype)
+        sums = queries.new_zeros(batch, heads, count, dtype=dtype)  # in bits
         if plan.once:
             _at_once(queries, keys, values, plan, outputs, sums)
         else:
@@ -174,7 +158,7 @@ class _Tiled(torch.autograd.Function):
         ctx.save_for_backward(queries, keys, values, outputs, sums)
         ctx.plan = plan
         ctx.mark_non_differentiable(sums)
-        return outputs, sums
+        return outputs, sums * BIT
 
     @staticmethod
     @once_differentiable
@@ -188,20 +172,21 @@ class _Tiled(torch.autograd.Function):
         )
         delta = (d_outputs * outputs).sum(-1, keepdim=True)
         plan: _Plan = ctx.plan
-        for tile in plan.tiles(plan.span):
-            at = tile.queries
-            scores, rows, some = plan.scores(tile, queries, keys)
-            d_rows, d_some, d_value = gradients(
-                plan.weights(scores, sums[:, :, at]),
-                rows,
-                some,
-                values[:, :, tile.keys].to(dtype),
-                folded(d_outputs[:, :, at], kv_heads),
-                folded(delta[:, :, at], kv_heads).squeeze(-1),
-            )
-            d_queries[:, :, at] += d_rows.mul_(plan.scale).view_as(d_queries[:, :, at])
-            d_keys[:, :, tile.keys] += d_some
-            d_values[:, :, tile.keys] += d_value
+        with exact(queries):
+            for tile in plan.tiles(plan.span):
+                at = tile.queries
+                scores, rows, some = plan.scores(tile, queries, keys)
+                d_rows, d_some, d_value = gradients(
+                    powers(scores, sums[:, :, at].unflatten(1, scores.shape[1:3])).flatten(2, 3),
+                    rows,
+                    some,
+                    values[:, :, tile.keys].to(dtype),
+                    folded(d_outputs[:, :, at], kv_heads),
+                    folded(delta[:, :, at], kv_heads).squeeze(-1),
+                )
+                d_queries[:, :, at] += d_rows.mul_(plan.scale).view_as(d_queries[:, :, at])
+                d_keys[:, :, tile.keys] += d_some.mul_(BIT)
+                d_values[:, :, tile.keys] += d_value
         return d_queries.to(queries.dtype), d_keys.to(keys.dtype), d_values.to(values.dtype), None
 
 
@@ -209,40 +194,37 @@ def _at_once(
     queries: Tensor, keys: Tensor, values: Tensor, plan: _Plan, outputs: Tensor, sums: Tensor | None
 ) -> None:
     for tile in plan.tiles(plan.span):
+        at = tile.queries
         scores, _, _ = plan.scores(tile, queries, keys)
-        lead, at = scores.shape[2:4], tile.queries
-        if sums is None and not plan.hiding:  # no tile by itself leaves a query with nothing
-            weights, blind = scores.softmax(-1), None
-        else:
-            weights, lse, blind = softmax(scores)
-            if sums is not None:
-                sums[:, :, at] = lse.flatten(1, 2)
+        weights, total, lse, blind = unnormalised(scores)
         mixed = weights.flatten(2, 3) @ values[:, :, tile.keys].to(outputs.dtype)
-        if blind is not None:
-            mixed.masked_fill_(blind.flatten(2, 3).unsqueeze(-1), 0)
-        outputs[:, :, at] = mixed.unflatten(2, lead).flatten(1, 2)
+        mixed = mixed.view(*total.shape, -1).div_(total.unsqueeze(-1))
+        mixed.masked_fill_(blind.unsqueeze(-1), 0)
+        outputs[:, :, at] = mixed.flatten(1, 2)
+        if sums is not None:
+            sums[:, :, at] = lse.flatten(1, 2)
 
 
 def _online(
     queries: Tensor, keys: Tensor, values: Tensor, plan: _Plan, outputs: Tensor, sums: Tensor
 ) -> None:
+    # Weights are 2^(score - peak) for the highest score so far, and are divided at the end. What
+    # a query adds up that has seen nothing yet means nothing, and is lost with its first score.
     low = lowest(outputs.dtype)
-    sums.fill_(low)
+    peaks, totals = torch.full_like(sums, low), torch.zeros_like(sums)
     for tile in plan.tiles(plan.span):
         at = tile.queries
         scores, _, _ = plan.scores(tile, queries, keys)
-        lead = scores.shape[2:4]
-        weights, lse, blind = softmax(scores)
+        before = peaks[:, :, at]
+        peak = torch.maximum(before, scores.amax(-1).flatten(1, 2))
+        weights = powers(scores, peak.unflatten(1, scores.shape[1:3]))
         mixed = weights.flatten(2, 3) @ values[:, :, tile.keys].to(outputs.dtype)
-        mixed = mixed.unflatten(2, lead).flatten(1, 2)
-        # Of a query that has seen nothing yet ``mixed`` means nothing, but weighs nothing either
-        # once the query sees something.
-        new, before = lse.masked_fill_(blind, low).flatten(1, 2), sums[:, :, at]
-        both = torch.logaddexp(before, new)
-        kept, gained = (before - both).exp_(), (new - both).exp_()
-        kept_outputs = outputs[:, :, at] * kept.unsqueeze(-1)
-        outputs[:, :, at] = kept_outputs.addcmul_(mixed, gained.unsqueeze(-1))
-        sums[:, :, at] = both
-    blind = sums == low
-    outputs.masked_fill_(blind.unsqueeze(-1), 0)
-    sums.masked_fill_(blind, 0)
+        kept = (before - peak).exp2_()
+        total = weights.sum(-1).flatten(1, 2)
+        totals[:, :, at] = total.addcmul_(totals[:, :, at], kept)
+        mixed = mixed.view(*peak.shape, -1)
+        outputs[:, :, at] = mixed.addcmul_(outputs[:, :, at], kept.unsqueeze(-1))
+        peaks[:, :, at] = peak
+    blind = peaks == low
+    outputs.div_(totals.masked_fill_(blind, 1).unsqueeze(-1)).masked_fill_(blind.unsqueeze(-1), 0)
+    torch.add(peaks, totals.log2_(), out=sums).masked_fill_(blind, 0)
