@@ -5,7 +5,7 @@
 
 One row of 4 heads of 64 numbers, causal where a mechanism can be, against
 ``scaled_dot_product_attention`` of the same kind; without projections. One thread, its processor
-time, entrants taking turns, the best turn counts. Memory is what a call holds at most beyond its
+time, entrants taking turns, the median turn counts. Memory is what a call holds at most beyond its
 inputs, tensor by tensor. Before anything is timed, every mechanism is compared with what it must be
 equal to. An entrant whose turns at a length would take more than ``--limit`` seconds, by its time
 at the length before and four times as many pairs, is left out and named. Writes
@@ -62,7 +62,7 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", choices=attention_types(), default=attention_types())
     parser.add_argument("--lengths", nargs="+", type=int, default=LENGTHS, help="tokens")
     parser.add_argument("--passes", nargs="+", choices=PASSES, default=PASSES)
-    parser.add_argument("--turns", type=int, default=3, help="of each entrant; the best counts")
+    parser.add_argument("--turns", type=int, default=3, help="of each entrant; the median counts")
     parser.add_argument("--limit", type=float, default=60, help="seconds of an entrant's turns")
     parser.add_argument("--out", type=Path, default=Path("outputs/benchmarks"))
     asked = parser.parse_args()

@@ -3,7 +3,7 @@
     OMP_NUM_THREADS=1 python -m experiments.benchmarks.nsa --out experiments/010_mechanisms
 
 One thread; time is the processor's (``thread_time``), so that what neighbours take does not count;
-contenders take turns, and the best turn counts. Everything is included: means, compression, choice
+contenders take turns, the median counts. Everything is included: means, compression, choice
 of blocks, gates. Before a case is timed, both contenders are compared where they must agree: with
 every block selected, or, beside the reference, all over. Writes ``nsa.json``, ``nsa.md`` and
 ``nsa.png``; what these hold from earlier calls stays, unless it is measured again.
@@ -15,6 +15,7 @@ import argparse
 import json
 import os
 import platform
+import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -77,7 +78,7 @@ CASES = [
 def main() -> None:
     """Time the cases, print a line for each, write them all."""
     parser = argparse.ArgumentParser(description="Native sparse attention against dense")
-    parser.add_argument("--turns", type=int, default=3, help="of each contender; the best counts")
+    parser.add_argument("--turns", type=int, default=3, help="of each contender; the median counts")
     parser.add_argument("--out", type=Path, default=Path("outputs/benchmarks"))
     parser.add_argument("--only", nargs="+", choices=NAMES, default=NAMES)
     parser.add_argument("--lengths", nargs="+", type=int, help="tokens; all, if none are given")
@@ -197,8 +198,8 @@ def differentiate(way: Callable[[], Tensor], inputs: Sequence[Tensor]) -> None:
 def take_turns(
     contenders: Sequence[Callable[[], object]], turns: int, repeat: int = 1
 ) -> list[float]:
-    """The best seconds of each, after one run that does not count."""
-    best = [float("inf")] * len(contenders)
+    """The median seconds of each, after one run that does not count."""
+    spent: list[list[float]] = [[] for _ in contenders]
     for contender in contenders:
         contender()
     for _ in range(turns):
@@ -206,8 +207,8 @@ def take_turns(
             start = time.thread_time()
             for _ in range(repeat):
                 contender()
-            best[at] = min(best[at], (time.thread_time() - start) / repeat)
-    return best
+            spent[at].append((time.thread_time() - start) / repeat)
+    return [statistics.median(it) for it in spent]
 
 
 if __name__ == "__main__":

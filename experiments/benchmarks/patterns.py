@@ -4,7 +4,7 @@
 
 A Qwen2 of random weights (4 layers of width 256, 8 query heads and 2 key-value heads of 64), every
 layer under the pattern, against the same model as it is; one thread, its processor time, entrants
-taking turns, the best turn counts. ``full`` lets all through: what the harness itself costs. Before
+taking turns, the median counts. ``full`` lets all through: what the harness itself costs. Before
 anything is timed, ``full`` is compared with the model as it is, and each pattern's decoded logits
 with those of one forward pass. Writes ``patterns.json`` and ``patterns.md``; what these hold from
 earlier calls stays, unless it is measured again.
@@ -16,6 +16,7 @@ import argparse
 import json
 import os
 import platform
+import statistics
 import time
 from collections.abc import Sequence
 from contextlib import nullcontext
@@ -56,7 +57,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Sparse patterns against dense attention")
     parser.add_argument("--only", nargs="+", choices=sorted(known), default=sorted(known))
     parser.add_argument("--lengths", nargs="+", type=int, default=[8192, 16384], help="tokens")
-    parser.add_argument("--turns", type=int, default=2, help="of each entrant; the best counts")
+    parser.add_argument("--turns", type=int, default=2, help="of each entrant; the median counts")
     parser.add_argument("--out", type=Path, default=Path("outputs/benchmarks"))
     asked = parser.parse_args()
     torch.set_num_threads(1)
@@ -107,15 +108,16 @@ def measured(
 ) -> list[dict[str, Any]]:
     """Seconds of a prompt and of a decoded token, for each entrant."""
     ids = random_prompt(model, 1, tokens)
-    prefill = dict.fromkeys(entrants, float("inf"))
-    decode = dict.fromkeys(entrants, float("inf"))
+    turned: dict[str, list[tuple[float, float]]] = {name: [] for name in entrants}
     for pattern in entrants.values():
         run(model, pattern, ids[:, :WARM])
     for _ in range(turns):
         for name, pattern in entrants.items():
-            seconds = run(model, pattern, ids)
-            prefill[name] = min(prefill[name], seconds[0])
-            decode[name] = min(decode[name], seconds[1])
+            turned[name].append(run(model, pattern, ids))
+    prefill, decode = (
+        {name: statistics.median(it[part] for it in spent) for name, spent in turned.items()}
+        for part in (0, 1)
+    )
     return [
         {
             "name": name, "tokens": tokens,
@@ -129,7 +131,7 @@ def measured(
 
 @torch.no_grad()
 def run(model: PreTrainedModel, pattern: Pattern | None, ids: Tensor) -> tuple[float, float]:
-    """Seconds of reading a prompt, and of a token after it (the quickest)."""
+    """Seconds of reading a prompt, and of a token after it (the median)."""
     with attached(model, pattern) as attachment:
         cache = _cache(model, attachment)
         start = time.thread_time()
@@ -139,7 +141,7 @@ def run(model: PreTrainedModel, pattern: Pattern | None, ids: Tensor) -> tuple[f
             start = time.thread_time()
             model(ids[:, -1:], past_key_values=cache)
             steps.append(time.thread_time() - start)
-    return prefill, min(steps)
+    return prefill, statistics.median(steps)
 
 
 def attached(model: PreTrainedModel, pattern: Pattern | None) -> Any:
