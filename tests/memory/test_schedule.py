@@ -66,7 +66,7 @@ def moving(schedule, first):
 def scenarios(**changes):
     def build(memory, tokens, seed, decoded):
         threshold = memory.threshold if memory.budget is None else 0.3
-        fixed = {"threshold": threshold, "budget": None, **changes}
+        fixed = {"threshold": threshold, "budget": None, "budget_length": 0, **changes}
         if memory.recall_threshold is None:  # which not every curve allows
             fixed["recall_threshold"] = 0.2
         memory = dataclasses.replace(memory, **fixed)

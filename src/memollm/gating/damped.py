@@ -56,7 +56,7 @@ def memories(
         sharpness: power of age / lifetime; 1 is the forgetting curve.
 
     >>> memories(torch.zeros(1, 1, 4), torch.tensor([3]), sinks=1, recent=1)
-    tensor([[[[0., -1., 0., -inf]]]])
+    tensor([[[[ 0., -1.,  0., -inf]]]])
     """
     pair = torch.arange(log_lifetime.shape[2], device=log_lifetime.device)
     seen = settled[:, None]
