@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import random
 import socket
 import threading
 import time
@@ -72,7 +73,8 @@ def _acquire(folder: Path, name: str, waits: Callable[[Owner | None], None]) -> 
     pulse: tuple[Path, int] | None = None  # the claim looked at, and when it was touched
     since = time.monotonic()
     while True:
-        numbers = _numbers(folder, name)
+        seen = _touched(folder, name)
+        numbers = sorted(seen)
         number = numbers[-1] if numbers else 0
         current = _path(folder, name, number)
         if numbers:
@@ -91,6 +93,11 @@ def _acquire(folder: Path, name: str, waits: Callable[[Owner | None], None]) -> 
             with mine.open("x", encoding="utf-8") as file:
                 json.dump(asdict(this_process()), file)
         except FileExistsError:
+            continue
+        now = _touched(folder, name)
+        if any(seen.get(it) != now[it] for it in now if it != number):
+            mine.unlink(missing_ok=True)  # somebody else began while we looked
+            time.sleep(POLL * random.random())
             continue
         for outnumbered in numbers:
             if outnumbered != number:
@@ -128,9 +135,14 @@ def _beat(path: Path, over: threading.Event) -> None:
             os.utime(path)
 
 
-def _numbers(folder: Path, name: str) -> list[int]:
-    ends = [path.name.rpartition(".")[2] for path in folder.glob(f"{name}.*")]
-    return sorted(int(end) for end in ends if end.isdigit())
+def _touched(folder: Path, name: str) -> dict[int, int]:
+    """The numbers that are claimed, and when each was last touched."""
+    found: dict[int, int] = {}
+    for path in folder.glob(f"{name}.*"):
+        end = path.name.rpartition(".")[2]
+        with contextlib.suppress(FileNotFoundError):  # given back since
+            found |= {int(end): path.stat().st_mtime_ns} if end.isdigit() else {}
+    return found
 
 
 def _path(folder: Path, name: str, number: int) -> Path:
