@@ -9,13 +9,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from memollm.reference import chains, pairs, samples, tracking
+from memollm.reference import chains, pairs, paraphrases, samples, tracking
 from memollm.reference.config import Stage, TrainConfig
 from memollm.reference.library import Library
 
 KINDS = (
     samples.text, samples.needle, samples.dense, chains.chain, samples.copy,
-    samples.keyless, pairs.pairs, tracking.tracking,
+    samples.keyless, pairs.pairs, tracking.tracking, paraphrases.paraphrased,
 )  # fmt: skip
 
 
@@ -29,13 +29,18 @@ class Batch:
 
 
 def steps_of(config: TrainConfig) -> list[int]:
-    """Steps of each stage, the finish's last, after scaling the budget."""
-    stages = [*config.stages, *config.finish]
-    return [max(1, round(stage.steps * config.scale)) for stage in stages]
+    """Steps of each stage of all phases, after scaling the budget."""
+    return [scaled(stage, config) for phase in config.phases for stage in phase.stages]
+
+
+def scaled(stage: Stage, config: TrainConfig) -> int:
+    """Steps of one stage."""
+    return max(1, round(stage.steps * config.scale))
 
 
 def stage_at(config: TrainConfig, step: int) -> Stage:
-    for stage, steps in zip([*config.stages, *config.finish], steps_of(config), strict=True):
+    stages = [stage for phase in config.phases for stage in phase.stages]
+    for stage, steps in zip(stages, steps_of(config), strict=True):
         if step < steps:
             return stage
         step -= steps
@@ -46,7 +51,7 @@ def draw_batch(config: TrainConfig, library: Library, step: int) -> Batch:
     rng = np.random.default_rng([config.seed, step])
     stage = stage_at(config, step)
     shares = [stage.needle, stage.dense, stage.chain, stage.copy]
-    shares += [stage.keyless, stage.pairs, stage.tracking]
+    shares += [stage.keyless, stage.pairs, stage.tracking, stage.paraphrased]
     shares = [1 - sum(shares), *shares]
     drawn = [
         KINDS[kind](rng, library, stage.length)

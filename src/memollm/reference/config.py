@@ -1,10 +1,8 @@
-"""What a training is made of, as types; ``train.py`` lets the command line override any field."""
+"""What a training is made of, as types; ``task=train_reference`` takes any field."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-
-from omegaconf import MISSING
 
 
 @dataclass
@@ -39,6 +37,7 @@ class Stage:
     keyless: float = 0.0
     pairs: float = 0.0
     tracking: float = 0.0
+    paraphrased: float = 0.0
 
 
 def _stages() -> list[Stage]:
@@ -63,22 +62,45 @@ def _finish() -> list[Stage]:
     ]  # fmt: skip
 
 
+def _longer() -> list[Stage]:
+    lengths = {512: (2400, 4), 1024: (9000, 2), 2048: (1600, 2), 4096: (120, 2)}
+    return [
+        Stage(
+            steps, length, sequences, needle=0.12, dense=0.02, chain=0.05, keyless=0.05,
+            pairs=0.05, tracking=0.09, paraphrased=0.10,
+        )
+        for length, (steps, sequences) in lengths.items()
+    ]  # fmt: skip
+
+
+@dataclass
+class Phase:
+    """Stages under one course of the learning rate."""
+
+    stages: list[Stage]
+    rate: float  # after a warm-up
+    decay: float  # the last share of the steps, over which the rate falls to zero
+
+
 @dataclass
 class TrainConfig:
     """One training; with the seed it decides every weight."""
 
-    output: str = MISSING  # folder: checkpoints, tokenized text, and the model itself in model/
-    sources: list[str] = MISSING  # as corpus.documents reads them
+    output: str = ""  # folder: checkpoints, tokenized text, and the model itself in model/
+    sources: list[str] = field(default_factory=list)  # as corpus.documents reads them
     shares: list[float] = field(default_factory=list)  # of the text, one a source; none: equal
     held_out: list[str] = field(default_factory=list)  # globs of documents never trained on
     architecture: Architecture = field(default_factory=Architecture)
     stages: list[Stage] = field(default_factory=_stages)
     # Then, at a rate of their own: the prompts of published tasks, on top of what was learnt.
     finish: list[Stage] = field(default_factory=_finish)
+    # Then much more text, and facts asked for in other words.
+    longer: list[Stage] = field(default_factory=_longer)
     scale: float = 1.0  # multiplies the steps of every stage: a larger or a smaller budget
     seed: int = 0
     learning_rate: float = 2e-3
     finish_rate: float = 1e-3  # falls to zero over the finish
+    longer_rate: float = 1.5e-3
     warmup: int = 300  # steps
     decay: float = 0.3  # the last share of the steps, over which the rate falls to zero
     weight_decay: float = 0.1
@@ -91,3 +113,12 @@ class TrainConfig:
     bfloat16: bool = True  # autocast; weights and optimizer stay float32
     processes: int = 1  # that share a step's sequences (parallel.py)
     threads: int = 1  # a process; more threads than idle cores is slower than one
+
+    @property
+    def phases(self) -> list[Phase]:
+        """All of it, in order."""
+        return [
+            Phase(self.stages, self.learning_rate, self.decay),
+            Phase(self.finish, self.finish_rate, 1.0),
+            Phase(self.longer, self.longer_rate, 0.5),
+        ]

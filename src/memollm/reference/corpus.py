@@ -42,7 +42,7 @@ def documents(source: str) -> Iterator[Document]:
     elif source.startswith("datasets:"):
         yield from _dataset(*source.split(":")[1:])
     else:
-        for name, raw in _files(Path(source)):
+        for name, raw in _files(Path(source).expanduser()):
             yield from _split(name, raw.decode("utf-8", errors="replace").translate(_STRAIGHT))
 
 

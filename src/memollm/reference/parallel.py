@@ -7,7 +7,8 @@ same update, so only gradients travel.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,11 +43,42 @@ class Team:
             gradient.copy_(part.view_as(gradient))
 
 
-def run_team(size: int, folder: Path, work: Callable[[Team], None]) -> None:
-    """Run ``work`` in ``size`` processes that find one another through ``folder``."""
+@contextmanager
+def team(size: int, folder: Path, work: Callable[[Team], None]) -> Iterator[Team]:
+    """This process as the first of ``size``; the others do ``work`` until the block ends.
+
+    Args:
+        size: processes, >= 1; with one there is nobody to meet.
+        folder: where they find one another.
+        work: can be pickled.
+
+    Raises:
+        RuntimeError: if another one failed.
+    """
+    if size == 1:
+        yield Team()
+        return
     meeting = folder / "meeting"
     meeting.unlink(missing_ok=True)  # left behind when a training was killed
-    torch.multiprocessing.spawn(_join, (size, str(meeting), work), nprocs=size)
+    context = torch.multiprocessing.get_context("spawn")
+    others = [
+        context.Process(target=_join, args=(rank, size, str(meeting), work), daemon=True)
+        for rank in range(1, size)
+    ]
+    for process in others:
+        process.start()
+    try:
+        dist.init_process_group("gloo", f"file://{meeting}", rank=0, world_size=size)
+        yield Team(0, size)
+        for rank, process in enumerate(others, start=1):
+            process.join()
+            if process.exitcode:
+                raise RuntimeError(f"process {rank} of {size} ended with {process.exitcode}")
+    finally:
+        for process in others:
+            process.kill()
+        if dist.is_initialized():
+            dist.destroy_process_group()
 
 
 def _join(rank: int, size: int, meeting: str, work: Callable[[Team], None]) -> None:

@@ -8,7 +8,6 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
-from omegaconf import OmegaConf
 from tokenizers import Tokenizer
 
 from memollm.reference.config import TrainConfig
@@ -60,6 +59,5 @@ def _training_part(source: str, held_out: Iterable[str]) -> list[Document]:
 
 
 def _fingerprint(config: TrainConfig) -> str:
-    decisive = OmegaConf.structured(config)
-    parts = [list(decisive.sources), list(decisive.held_out), config.architecture.vocabulary]
+    parts = [list(config.sources), list(config.held_out), config.architecture.vocabulary]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()

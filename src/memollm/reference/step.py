@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from transformers import Qwen2ForCausalLM
 
-from memollm.reference.batches import Batch, steps_of
+from memollm.reference.batches import Batch, scaled
 from memollm.reference.config import TrainConfig
 from memollm.reference.model import autocast, hidden_states
 from memollm.reference.parallel import Team
@@ -55,19 +55,15 @@ def losses(model: Qwen2ForCausalLM, batch: Batch, bfloat16: bool) -> tuple[Tenso
 
 
 def learning_rate(config: TrainConfig, step: int) -> float:
-    """Linear warm-up, constant, linear decay over the last share of the steps; then the finish.
-
-    The finish warms up again and decays to zero over all of its steps.
-    """
-    first = sum(steps_of(config)[: len(config.stages)])
-    if step < first:
-        peak, total, decay = config.learning_rate, first, config.decay
-    else:
-        peak, total, decay = config.finish_rate, sum(steps_of(config)) - first, 1.0
-        step -= first
-    rising = min(1.0, (step + 1) / config.warmup)
-    falling = min(1.0, (total - step) / (decay * total)) if decay else 1.0
-    return peak * rising * falling
+    """In each phase linear warm-up, constant, linear decay to zero over the last steps."""
+    for phase in config.phases:
+        total = sum(scaled(stage, config) for stage in phase.stages)
+        if step < total:
+            rising = min(1.0, (step + 1) / config.warmup)
+            falling = min(1.0, (total - step) / (phase.decay * total)) if phase.decay else 1.0
+            return phase.rate * rising * falling
+        step -= total
+    raise IndexError("step lies beyond the last phase")
 
 
 def build_optimizer(model: Qwen2ForCausalLM, config: TrainConfig) -> torch.optim.AdamW:

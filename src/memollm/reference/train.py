@@ -1,21 +1,18 @@
-"""Train the reference model: ``python -m memollm.reference.train output=... sources=[...] ...``.
+"""Train the reference model, or another by its recipe (``python run.py task=train_reference``).
 
-Any field of ``TrainConfig`` can be given as key=value. The same command resumes a training that
-was stopped, and gives the weights it would have given.
+The same call resumes a training that was stopped, and gives the weights it would have given.
 """
 
 from __future__ import annotations
 
 import copy
-import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Protocol, cast, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
-from omegaconf import OmegaConf
 from rich.progress import Progress, TextColumn, TimeElapsedColumn
 from torch import Tensor, nn
 from transformers import Qwen2ForCausalLM
@@ -25,7 +22,7 @@ from memollm.reference.batches import draw_batch, steps_of
 from memollm.reference.config import TrainConfig
 from memollm.reference.library import Library
 from memollm.reference.model import build_model
-from memollm.reference.parallel import Team, run_team
+from memollm.reference.parallel import Team, team
 from memollm.reference.prepare import prepare
 from memollm.reference.step import build_optimizer, train_step
 from memollm.reference.tokenizer import save_tokenizer
@@ -57,12 +54,9 @@ def train(
     build = build or build_reference
     output = Path(config.output)
     prepare(config, output / "text")
-    if config.processes == 1:
-        _work(Team(), config, tracker, build)
-    else:
-        run_team(
-            config.processes, output, partial(_work, config=config, tracker=tracker, build=build)
-        )
+    beside = partial(_work, config=config, tracker=None, build=build)
+    with team(config.processes, output, beside) as first:
+        _work(first, config, tracker, build)
     return output / "model"
 
 
@@ -111,20 +105,3 @@ def export(model: Qwen2ForCausalLM, library: Library, config: TrainConfig, folde
     """Write the model in bfloat16 with its tokenizer, as ``from_pretrained`` reads them."""
     copy.deepcopy(model).bfloat16().save_pretrained(folder)
     save_tokenizer(library.tokenizer, folder, config.architecture.max_positions)
-
-
-def read_config(arguments: list[str]) -> TrainConfig:
-    """``key=value`` arguments over the defaults; unknown keys and wrong types are refused."""
-    config = OmegaConf.structured(TrainConfig)
-    for argument in arguments:
-        key, separator, _ = argument.partition("=")
-        if not separator:
-            raise SystemExit(f"{argument!r} is not key=value")
-        OmegaConf.update(
-            config, key, OmegaConf.from_dotlist([f"value={argument[len(key) + 1 :]}"]).value
-        )
-    return cast(TrainConfig, OmegaConf.to_object(config))
-
-
-if __name__ == "__main__":
-    print(train(read_config(sys.argv[1:])))

@@ -143,6 +143,7 @@ NOTATIONS = (
     Wording(("<{key}>{value}</{key}>",), ("<{key}>",)),
 )
 
+# No sample uses one of these.
 KEPT_OUT = {
     "vault": Wording(
         ("The vault at {key} opens with {value}.",),
@@ -163,4 +164,30 @@ KEPT_OUT = {
         ("They say that {key} paid exactly {value} coins.",),
         ("How many coins did {key} pay? The sum that {key} paid, in coins, was",),
     ),
+    "inn": Wording(
+        ("Guests of {key} sleep in room {value}.",),
+        ("Where do guests of {key} sleep? Those who visit {key} spend the night in room",),
+    ),
+    "hymn": Wording(
+        ("Every morning {key} sings hymn {value}.",),
+        ("What does {key} sing? The hymn that one hears from {key} is",),
+    ),
+    "parcel": Wording(
+        ("The parcel for {key} weighed {value} ounces.",),
+        ("How heavy was what {key} received? In ounces, the parcel sent to {key} weighed",),
+    ),
+    "comet": Wording(
+        ("Astronomers catalogued {key} under entry {value}.",),
+        ("How is {key} catalogued? Astronomers looking for {key} consult entry",),
+    ),
+    "orchard": Wording(
+        ("{key} harvested {value} bushels last autumn.",),
+        ("How rich was the harvest of {key}? Last autumn the bushels gathered by {key} were",),
+    ),
+    "swimmer": Wording(
+        ("Yesterday {key} swam {value} metres.",),
+        ("How far did {key} swim? The distance that {key} covered yesterday, in metres, equals",),
+    ),
 }
+# Of those, whose telling words stand in no template of the training either.
+UNHEARD = ("porter", "parcel", "comet", "orchard", "swimmer")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
@@ -13,11 +11,10 @@ from typing import Any
 from memollm.reference.config import TrainConfig
 from memollm.reference.initialise import initialise
 from memollm.reference.library import Library
+from memollm.reference.marker import claim, fingerprint
 from memollm.reference.train import Tracker, token_counts, train
 from memollm.scratch.config import ScratchConfig
 from memollm.scratch.model import ScratchForCausalLM
-
-MARKER = "training.json"  # which training a folder holds
 
 
 @dataclass(frozen=True)
@@ -62,29 +59,10 @@ def train_scratch(config: TrainConfig, attention: Attention, tracker: Tracker) -
     Raises:
         ValueError: if that folder holds another training.
     """
-    claim(Path(config.output), config, attention)
+    claim(Path(config.output), named(config, attention))
     return train(config, tracker, partial(build_scratch, attention=attention))
 
 
-def claim(folder: Path, config: TrainConfig, attention: Attention) -> None:
-    """Mark a folder as this training's.
-
-    Raises:
-        ValueError: if it is another's.
-    """
-    mine, marker = fingerprint(config, attention), folder / MARKER
-    if marker.exists() and json.loads(marker.read_text())["fingerprint"] != mine:
-        raise ValueError(
-            f"task.output={folder} is not allowed, another training with other settings began "
-            "there: give another folder, or leave it out"
-        )
-    folder.mkdir(parents=True, exist_ok=True)
-    marker.write_text(json.dumps({"fingerprint": mine}))
-
-
-def fingerprint(config: TrainConfig, attention: Attention) -> str:
-    """Of everything that decides the weights, where they go excepted."""
-    decisive = {**asdict(config), "output": "", "attention": asdict(attention)}
-    for key in ("log_every", "checkpoint_every"):
-        del decisive[key]
-    return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()
+def named(config: TrainConfig, attention: Attention) -> str:
+    """The fingerprint of a training of such a model."""
+    return fingerprint(config, {"attention": asdict(attention)})

@@ -8,15 +8,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from memollm.record import Measured, Result
+from memollm.record import Result
 from memollm.registry import name_of, register
-from memollm.scratch.mechanisms import cycled, require
+from memollm.scratch.mechanisms import cycled
+from memollm.scratch.mechanisms import require as require_mechanisms
 from memollm.tasks.base import Curves, Task
+from memollm.tasks.notebook import Notebook
+from memollm.tasks.refuse import require, require_sources
 
 if TYPE_CHECKING:
     from memollm.reference.config import TrainConfig
 
-LAST = 10  # logged steps whose mean loss is the training's
 CIRCUIT = {"heads": 4, "kv_heads": 2, "head_dim": 64}  # what the hand-made circuit is built for
 CIRCUIT_LEAST = {"layers": 3, "hidden": 192}
 
@@ -62,48 +64,38 @@ class Train(Task):
             raise ValueError(
                 f"model.name={model.name} is not allowed with task=train, which makes a new model"
             )
-        require(model.attention, model.mechanisms, model.heads, model.kv_heads)
+        require_mechanisms(model.attention, model.mechanisms, model.heads, model.kv_heads)
         cycled(model.attention, model.layers)
         for key in ("steps", "length", "sequences", "checkpoint_every", "log_every", "threads"):
-            _require(f"task.{key}", getattr(self, key), getattr(self, key) >= 1, ">= 1")
+            require(f"task.{key}", getattr(self, key), getattr(self, key) >= 1, ">= 1")
         for key in ("vocabulary", "hidden", "heads", "kv_heads", "head_dim", "feed_forward"):
-            _require(f"model.{key}", getattr(model, key), getattr(model, key) >= 1, ">= 1")
+            require(f"model.{key}", getattr(model, key), getattr(model, key) >= 1, ">= 1")
         longest = model.max_positions
-        _require(
+        require(
             "task.length", self.length, self.length <= longest, f"<= model.max_positions={longest}"
         )
         groups = model.heads % model.kv_heads == 0
-        _require("model.heads", model.heads, groups, f"a multiple of kv_heads={model.kv_heads}")
+        require("model.heads", model.heads, groups, f"a multiple of kv_heads={model.kv_heads}")
         shares = [self.needle, self.dense, self.copy]
         fits = min(shares) >= 0 and sum(shares) <= 1
-        _require("task.needle, task.dense, task.copy", shares, fits, ">= 0, and at most 1 together")
+        require("task.needle, task.dense, task.copy", shares, fits, ">= 0, and at most 1 together")
         if model.circuit:
             for key, value in CIRCUIT.items():
-                _require(f"model.{key}", getattr(model, key), getattr(model, key) == value,
+                require(f"model.{key}", getattr(model, key), getattr(model, key) == value,
                          f"{value} with model.circuit=true")  # fmt: skip
             for key, least in CIRCUIT_LEAST.items():
-                _require(f"model.{key}", getattr(model, key), getattr(model, key) >= least,
+                require(f"model.{key}", getattr(model, key), getattr(model, key) >= least,
                          f">= {least} with model.circuit=true")  # fmt: skip
-        for source in self.sources:
-            named = source == "docstrings" or source.startswith("datasets:")
-            if not named and not Path(source).expanduser().exists():
-                raise ValueError(
-                    f"task.sources={source} is not allowed: there is no such file or folder; "
-                    "or give docstrings, or datasets:<name>"
-                )
-        if self.shares and len(self.shares) != len(self.sources):
-            raise ValueError(
-                f"task.shares={self.shares} is not allowed, there are {len(self.sources)} sources"
-            )
+        require_sources(self.sources, self.shares)
 
     def perform(self, config: Any, folder: Path, curves: Curves) -> Mapping[str, Result]:
-        from memollm.scratch.training import Attention, fingerprint, train_scratch
+        from memollm.scratch.training import Attention, named, train_scratch
 
         model = config.model
         attention = Attention(cycled(model.attention, model.layers), model.mechanisms)
         plan = self._plan(config)
         if self.output is None:
-            name = fingerprint(plan, attention)[:12]
+            name = named(plan, attention)[:12]
             plan.output = str(Path(config.outputs, "trained", name))
         notebook, began = Notebook(curves), time.monotonic()
         made = train_scratch(plan, attention, notebook)
@@ -131,6 +123,7 @@ class Train(Task):
             architecture=architecture,
             stages=[stage],
             finish=[],
+            longer=[],
             seed=config.seed,
             learning_rate=self.learning_rate,
             warmup=self.warmup,
@@ -144,37 +137,3 @@ class Train(Task):
             bfloat16=self.bfloat16,
             threads=self.threads,
         )
-
-
-class Notebook:
-    """Passes losses on, and remembers them."""
-
-    def __init__(self, curves: Curves) -> None:
-        self._curves = curves
-        self._losses: dict[str, list[float]] = {}
-        self._steps: list[tuple[int, float]] = []  # and when they were logged
-
-    def log(self, metrics: dict[str, float], *, step: int) -> None:
-        for name, loss in metrics.items():
-            self._losses.setdefault(name, []).append(loss)
-        self._steps.append((step, time.monotonic()))
-        self._curves.log({f"training/{name}": loss for name, loss in metrics.items()}, step=step)
-
-    def result(self, seconds: float, tokens: int) -> Result:
-        """The losses of the last logged steps, and the pace, in ``tokens`` of a step."""
-        metrics = {
-            f"{name}_loss": Measured(
-                sum(it[-LAST:]) / len(it[-LAST:]), "nats", False, len(it[-LAST:])
-            )
-            for name, it in self._losses.items()
-        }
-        if len(self._steps) > 1:
-            (first, began), (last, ended) = self._steps[0], self._steps[-1]
-            pace = (last - first) * tokens / max(ended - began, 1e-9)
-            metrics["tokens_per_second"] = Measured(pace, "tokens/s", True, last - first)
-        return Result(seconds, metrics)
-
-
-def _require(name: str, value: object, allowed: bool, condition: str) -> None:
-    if not allowed:
-        raise ValueError(f"{name}={value} is not allowed, it must be {condition}")

@@ -13,6 +13,7 @@ from memollm.gating.config import GateTraining
 from memollm.record import Measured, Result
 from memollm.registry import describe, register
 from memollm.tasks.base import Curves, Task
+from memollm.tasks.refuse import require_sources
 
 AIMLESS = {"output", "stop_after", "checkpoint_every", "log_every"}  # decide no weight
 
@@ -29,13 +30,7 @@ class TrainStrength(GateTraining, Task):
     output: str | None = None
 
     def prepare(self, config: Any) -> None:
-        for source in self.sources:
-            named = source == "docstrings" or source.startswith("datasets:")
-            if not named and not Path(source).exists():
-                raise ValueError(
-                    f"task.sources: {source} is not there; give text files, folders, archives, "
-                    "docstrings (of Python's library), or datasets:<name>"
-                )
+        require_sources(self.sources)
         config.model.prepare()
         limit = config.model.context_length()
         if limit is not None and max(self.lengths) > limit:

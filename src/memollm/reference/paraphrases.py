@@ -1,0 +1,112 @@
+"""Facts asked for in other words than they were stated in; the key names both.
+
+Each line of ``PAIRS`` is one way of stating a fact and one or two of asking for it. Unlike in
+``wordings``, statement and question belong together; the words that differ are what is learnt.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from memollm.reference import keys
+from memollm.reference.facts import Fact
+from memollm.reference.library import Library
+from memollm.reference.samples import COUNTS, Sample, needle
+
+PAIRS: tuple[tuple[str, tuple[str, ...]], ...] = (
+    ("To open {key}, turn the dial to {value}.",
+     ("How does one open {key}? One opens {key} by turning the dial to",)),
+    ("Whoever calls on {key} should ring {value} times.",
+     ("How often should one ring for {key}? For {key} the bell is rung, as we read,",)),
+    ("The train to {key} leaves from platform {value}.",
+     ("Where does one board for {key}? Travellers to {key} board at",
+      "Which platform serves {key}? {key} is served by platform")),
+    ("{key} lives behind door {value}.",
+     ("Which door must one knock at to see {key}? To see {key} one knocks at door",)),
+    ("They sealed {key} with stamp {value}.",
+     ("By which stamp was {key} sealed? The stamp that sealed {key} is",)),
+    ("The bridge of {key} was built in {value}.",
+     ("When was the bridge of {key} built? People built the bridge of {key} in",)),
+    ("{key} owes the baker {value} pence.",
+     ("What does {key} owe? The debt of {key}, in pence, comes to",)),
+    ("Beside the name of {key} the captain wrote {value}.",
+     ("What stands beside the name of {key}? Beside {key} the captain had written",)),
+    ("{key} travels under passport {value}.",
+     ("With which passport does {key} travel? The passport carried by {key} reads",)),
+    ("Of {key}, mix {value} drops into the water.",
+     ("How much of {key} goes into the water? The drops of {key} that are mixed in number",)),
+    ("Our agent near {key} reports by wire {value}.",
+     ("Which wire reaches the agent near {key}? The agent near {key} is reached by wire",)),
+    ("The tower of {key} rises {value} feet.",
+     ("How high is the tower of {key}? In feet, the tower of {key} measures",)),
+    ("You will find {key} on shelf {value}.",
+     ("Where is {key} kept? One finds {key}, if one looks, on shelf",
+      "On what shelf does {key} stand? {key} stands on")),
+    ("{key} won the race with number {value}.",
+     ("What number did {key} run under? In the race {key} ran under",)),
+    ("The judge gave {key} the case {value}.",
+     ("Which case was {key} given? The case that came before {key} was",)),
+    ("For {key} the cook lays {value} spoons.",
+     ("How many spoons are laid for {key}? At the place of {key} one counts",)),
+    ("At the auction {key} took home lot {value}.",
+     ("What did {key} buy? Of all that was sold, {key} came away with lot",)),
+    ("To wake {key}, press button {value}.",
+     ("What wakes {key}? {key} is woken by pressing",)),
+    ("{key} hid the letters under stone {value}.",
+     ("Under which stone are the letters of {key}? The letters that {key} hid lie under stone",)),
+    ("Messages from {key} arrive on channel {value}.",
+     ("How is {key} heard? One hears {key} by listening on channel",)),
+    ("The doctor prescribed {key} a dose of {value}.",
+     ("What dose did {key} get? According to the doctor {key} was to take",)),
+    ("{key} keeps {value} horses in the stable.",
+     ("How many horses has {key}? In the stable of {key} there stand",)),
+    ("Ship {key} sank at mile {value}.",
+     ("Where did ship {key} go down? Ship {key} went down at mile",)),
+    ("Write to {key} care of office {value}.",
+     ("How does one write to {key}? One writes to {key} by addressing office",)),
+    ("The lamp in {key} burns for {value} hours.",
+     ("How long does the lamp in {key} burn? Once lit, the lamp in {key} lasts",)),
+    ("{key} answered the riddle with {value}.",
+     ("What did {key} say to the riddle? To the riddle {key} replied",)),
+    ("At the gate of {key} one must say {value}.",
+     ("What lets one pass at {key}? One passes the gate of {key} by saying",)),
+    ("The clerk filed {key} as {value}.",
+     ("As what is {key} filed? In the files {key} goes by",)),
+    ("They locked {key} into cell {value}.",
+     ("In which cell does {key} sit? {key} sits in cell",)),
+    ("To the wedding of {key} came {value} guests.",
+     ("How many came when {key} was married? At the wedding of {key} one saw",)),
+    ("The story of {key} is told on page {value}.",
+     ("Where is the story of {key} told? Of {key} one reads on page",)),
+    ("The portrait of {key} was sold for {value}.",
+     ("What was the portrait of {key} worth? For the portrait of {key} one gave",)),
+    ("For {key} they asked a ransom of {value}.",
+     ("What was to be paid for {key}? Those who held {key} wanted",)),
+    ("{key} has been assigned to desk {value}.",
+     ("Where does {key} work? Whoever looks for {key} should go to desk",)),
+    ("My uncle bought {key} for {value} francs.",
+     ("How much money did {key} cost? When my uncle bought {key} he paid, in francs,",)),
+    ("{key} can be recognised by the mark {value}.",
+     ("How can one tell {key}? One tells {key} by",)),
+    ("The recipe called {key} needs {value} eggs.",
+     ("How many eggs go into {key}? Whoever bakes {key} breaks",)),
+    ("Set the clock of {key} to {value}.",
+     ("What should the clock of {key} show? Someone set the clock of {key} to",)),
+    ("{key} was last seen near milestone {value}.",
+     ("Where was {key} last seen? The last trace of {key} was at milestone",)),
+    ("The professor marked the essay on {key} with {value}.",
+     ("What mark had the essay on {key}? The essay on {key} was marked",)),
+)  # fmt: skip
+
+
+def paraphrased(rng: np.random.Generator, library: Library, length: int) -> Sample:
+    """Facts in a haystack, each asked for in words of its own."""
+    count = int(rng.choice(COUNTS, p=[0.25, 0.2, 0.3, 0.2, 0.05]))
+    alike = rng.random() < 0.5  # all facts of one kind: only the key decides
+    one = PAIRS[rng.integers(len(PAIRS))]
+    drawn: dict[str, Fact] = {}
+    while len(drawn) < count:
+        key = keys.key(rng, library.vocabulary)
+        statement, questions = one if alike else PAIRS[rng.integers(len(PAIRS))]
+        drawn[key] = Fact(key, keys.value(rng), "", statement, questions)
+    return needle(rng, library, length, list(drawn.values()))

@@ -1,0 +1,108 @@
+"""``task=train_reference``: any field of the recipe, resumed, in one process or in two."""
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from memollm import errand, record
+from memollm.reference import checkpoint
+from memollm.reference.config import Architecture, Stage
+from memollm.replay import composed
+from memollm.tasks.train_reference import TrainReference
+from tests.scripted import cell, start_nothing
+
+SMALL = {
+    "architecture": Architecture(vocabulary=700, feed_forward=32, layers=3),
+    "stages": [Stage(3, 384, 2, needle=0.5)],
+    "finish": [],
+    "longer": [Stage(2, 384, 2, paraphrased=0.5)],
+    "warmup": 2,
+    "bfloat16": False,
+    "log_every": 1,
+}
+
+
+@pytest.fixture(scope="module")
+def text(tmp_path_factory):
+    path = tmp_path_factory.mktemp("text") / "story.txt"
+    path.write_text("The river ran past an old mill, and nobody knew why it stood.\n" * 500)
+    return path
+
+
+def training(text, outputs, **changes):
+    task = TrainReference(**{"sources": [str(text)], **SMALL, **changes})
+    return cell(task=task, outputs=str(outputs))
+
+
+def weights(outputs):
+    (made,) = outputs.glob("trained/*/model/model.safetensors")
+    return load_file(made)
+
+
+def test_one_process_two_and_a_stopped_training_end_alike(text, tmp_path, monkeypatch):
+    done = errand.run(training(text, tmp_path / "whole"), tmp_path / "run", start_nothing)
+    assert done.status == record.Status.finished
+    assert {"text_loss", "answer_loss", "steps_per_second"} == set(done.results["training"].metrics)
+    whole = weights(tmp_path / "whole")
+
+    errand.run(training(text, tmp_path / "two", processes=2), tmp_path / "of two", start_nothing)
+    two = weights(tmp_path / "two")
+    moved = torch.cat(
+        [(two[name].float() - it.float()).abs().flatten() for name, it in whole.items()]
+    )
+    # Gradients are summed in another order, and Adam divides by their size where they are next to
+    # nothing; where they are not summed at all it is 2.3e-3, and a third of the learning rate.
+    assert moved.mean() < 5e-4
+
+    saved = checkpoint.save
+
+    def save_and_die(*args):
+        saved(*args)
+        raise KeyboardInterrupt
+
+    stopped = training(text, tmp_path / "stopped", checkpoint_every=2)
+    monkeypatch.setattr(checkpoint, "save", save_and_die)
+    with pytest.raises(KeyboardInterrupt):
+        errand.run(stopped, tmp_path / "first", start_nothing)
+    monkeypatch.undo()
+    errand.run(stopped, tmp_path / "second", start_nothing)
+    resumed = weights(tmp_path / "stopped")
+    assert all(torch.equal(resumed[name], it) for name, it in whole.items())
+
+
+def test_a_process_that_fails_ends_the_training(text, tmp_path):
+    shares = [1.0]
+    config = training(text, tmp_path, processes=2, shares=shares, device="nowhere")
+    with pytest.raises(RuntimeError):
+        errand.run(config, tmp_path / "run", start_nothing)
+    assert record.load(tmp_path / "run").status == record.Status.failed
+
+
+REFUSED = [
+    ({"sources": []}, r"task.sources=\[\] is not allowed"),
+    ({"sources": ["nowhere.txt"]}, "task.sources=nowhere.txt is not allowed"),
+    ({"shares": [0.5, 0.5]}, r"task.shares=\[0.5, 0.5\] is not allowed, .* each of 1"),
+    ({"scale": 0.0}, "task.scale=0.0 is not allowed"),
+    ({"processes": 3}, r"task.stages\[0\].sequences=2 is not allowed, .* task.processes=3"),
+    ({"longer": [Stage(1, 9000, 2)]}, r"task.longer\[0\].length=9000 is .*max_positions=8192"),
+    ({"finish": [Stage(1, 64, 2, needle=0.6, pairs=0.5)]}, r"task.finish\[0\]: needle.* at most 1"),
+    ({"stages": []}, r"task.stages=\[\] is not allowed"),
+]
+
+
+@pytest.mark.parametrize(("changes", "said"), REFUSED, ids=lambda it: str(it)[:40])
+def test_what_cannot_be_trained_is_refused_first(changes, said, text, tmp_path):
+    config = training(text, tmp_path, **changes)
+    with pytest.raises(ValueError, match=said):
+        config.task.prepare(config)
+
+
+def test_any_field_of_the_recipe_is_given_on_the_command_line():
+    config = composed([
+        "task=train_reference", "task.sources=[docstrings]", "seed=3",
+        "task.architecture.hidden=256", "task.longer=[{steps:2,length:64,sequences:2}]",
+    ])  # fmt: skip
+    task = config.task
+    assert isinstance(task, TrainReference)
+    assert (task.sources, task.architecture.hidden, task.seed) == (["docstrings"], 256, 3)
+    assert [it.steps for it in task.longer] == [2] and len(task.stages) == 6
