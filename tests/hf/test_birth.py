@@ -4,14 +4,17 @@ import pytest
 import torch
 
 from memollm.hf.attachment import attach
+from memollm.hf.gates import sources
 from memollm.memory.ebbinghaus import Memory
 from memollm.memory.granularity import Granularity
+from memollm.memory.kernel import Kernel
 from memollm.memory.strength.constant import Constant
 from memollm.memory.strength.key_norm import KeyNorm
-from memollm.memory.strength.learned import Learned
+from memollm.memory.strength.learned import GateSource, Learned
 from memollm.memory.strength.surprisal import Surprisal
 from memollm.modes.soft_delete import SoftDelete, Target
 from memollm.modes.sparse_attention import SparseAttention, Storage
+from memollm.native import gate as native
 from tests.hf.gating import write_gates
 from tests.hf.tiny import FLOAT64, forgetful, kept_positions, padded, prompt, states, tiny_model
 
@@ -226,3 +229,16 @@ def test_soft_deletion_fades_by_learned_strength(gates):
     expected = -(19 - table[0]) / table[2]
     assert torch.allclose(table[3][middle], expected[middle], rtol=1e-9)
     assert not logits.equal(model(ids).logits)
+
+
+def test_the_choice_of_pytorch_is_a_gates_too(gates, monkeypatch):
+    asked = []
+    monkeypatch.setattr(GateSource, "_strength", lambda *_: asked.append(1) or torch.ones(1, 1, 1))
+    for kernel in (Kernel.auto, Kernel.torch):
+        (source,) = sources(
+            tiny_model(layers=2), memory(Learned(gates["layer"]), kernel=kernel), [0]
+        )
+        assert isinstance(source, GateSource)
+        source(torch.zeros(1, 2, 1, 8), torch.randn(1, 1, source.width))
+        assert bool(asked) == (kernel is Kernel.torch or native.kernel() is None)
+        asked.clear()

@@ -10,9 +10,10 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from memollm.memory.ebbinghaus import Memory
+from memollm.memory.kernel import Kernel
 from memollm.memory.strength.base import Reads, Source
 from memollm.memory.strength.gates_file import Fit
-from memollm.memory.strength.learned import Learned
+from memollm.memory.strength.learned import GateSource, Learned
 
 SAMPLE = 4096  # numbers of a model's embedding that tell its weights
 
@@ -26,7 +27,12 @@ def sources(model: PreTrainedModel, memory: Memory, layers: Sequence[int]) -> li
     if isinstance(memory.birth, Learned):
         gates = memory.birth.gates()
         require_fit(model, gates.fit, memory.birth)
-    return memory.birth.sources(layers, memory.strength, memory.time_step)
+    found = memory.birth.sources(layers, memory.strength, memory.time_step)
+    if memory.kernel is Kernel.torch:
+        for source in found:
+            if isinstance(source, GateSource):
+                source.leave_to_torch()
+    return found
 
 
 def require_fit(model: PreTrainedModel, fit: Fit, strength: Learned) -> None:

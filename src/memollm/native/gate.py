@@ -27,7 +27,7 @@ def kernel() -> Callable[..., None] | None:
     """``memollm_gate``, once it has shown that it is right here; None: PyTorch has to do."""
     try:
         function = load().memollm_gate
-    except NoKernelError:
+    except (NoKernelError, AttributeError):  # none, or a library without it
         return None
     function.restype = None
     return function if _is_right(function) else None

@@ -107,6 +107,10 @@ class GateSource:
         found = self._strength(inputs.detach()) if few is None else few
         return _by_row(found, keys.shape[0] // inputs.shape[0])
 
+    def leave_to_torch(self) -> None:
+        """Do without the compiled kernel from now on."""
+        self._compiled = None
+
     def _strength(
         self, given: Float[Tensor, "batch new width"]
     ) -> Float[Tensor, "batch new outputs"]:
