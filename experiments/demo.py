@@ -22,10 +22,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # as with python -
 from experiments import script
 from memollm.generation.files import read_prompts, require_empty
 from memollm.generation.settings import PROMPT, Settings
-from memollm.memory.ebbinghaus import Memory
 
 MODES = ("baseline", "soft_delete", "sparse_attention")
-DEFAULTS = Memory()
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -35,11 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(given: argparse.Namespace) -> None:
     settings = Settings(given.max_tokens, given.temperature, given.force_exact_length, given.seed)
-    memory = Memory(
-        threshold=given.threshold,
-        strength=given.memory_strength,
-        layer_fraction=given.layer_fraction,
-    )
+    memory = script.memory(given)
     if not given.prompt:
         raise ValueError("--prompt is empty: give a text")
     prompts = read_prompts(given.prompts) if given.prompts else [given.prompt]
@@ -59,9 +53,7 @@ def _run(given: argparse.Namespace) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="demo.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = script.parser("demo.py", __doc__)
     add = parser.add_argument
     add("--mode", choices=MODES, default="sparse_attention")
     add("--prompt", default=PROMPT, help="what to continue")
@@ -74,24 +66,11 @@ def _parser() -> argparse.ArgumentParser:
     add("--out", type=Path, metavar="FOLDER", help="leave the comparison there; implies --compare")
     add("--max_tokens", type=int, default=50, metavar="N", help="to generate (default 50)")
     add("--force_exact_length", action="store_true", help="go on where the model ends its text")
-    add("--model", default="reference", help="reference (bundled), a hub id, or a folder")
     add("--compare", action="store_true", help="all modes side by side")
     add("--verbose", action="store_true", help="what each layer knew of each token at the end")
     add("--temperature", type=float, metavar="T", help="draw tokens (default: the likeliest)")
     add("--seed", type=int, default=0, help="of the draws")
-    add("--threshold", type=float, help="retention below which a token is forgotten (0.01)")
-    add(
-        "--memory_strength",
-        type=float,
-        default=DEFAULTS.strength,
-        help="how slowly a token fades that nothing rehearses (%(default)s)",
-    )
-    add(
-        "--layer_fraction",
-        type=float,
-        default=DEFAULTS.layer_fraction,
-        help="share of the layers, from the first, that forget (%(default)s)",
-    )
+    script.add_memory(parser)
     return parser
 
 

@@ -27,9 +27,6 @@ from experiments import script
 from experiments.timing.claims import BASELINE
 from experiments.timing.fresh import in_a_fresh_process
 from experiments.timing.verdict import conclusions, orders, table
-from memollm.memory.ebbinghaus import Memory
-
-DEFAULTS = Memory()
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -38,11 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(given: argparse.Namespace) -> None:
-    memory = Memory(
-        threshold=given.threshold,
-        strength=given.memory_strength,
-        layer_fraction=given.layer_fraction,
-    )
+    memory = script.memory(given)
     contexts = {name: getattr(given, name) for name in ("short", "medium", "long")}
     _check(given, contexts)
 
@@ -111,13 +104,8 @@ def _check(given: argparse.Namespace, contexts: dict[str, int]) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="performance.py",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = script.parser("performance.py", __doc__)
     add = parser.add_argument
-    add("--model", default="reference", help="of conf/model, a hub id, or a folder (%(default)s)")
     add("--short", type=int, default=72, help="tokens of prompt and answer (%(default)s)")
     add("--medium", type=int, default=512, help="the same (%(default)s)")
     add("--long", type=int, default=4096, help="the same (%(default)s)")
@@ -131,19 +119,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="N",
         help="fresh processes for each order of modes; 0: none (%(default)s)",
     )
-    add("--threshold", type=float, help="retention below which a token is forgotten (0.01)")
-    add(
-        "--memory_strength",
-        type=float,
-        default=DEFAULTS.strength,
-        help="how slowly a token fades (%(default)s)",
-    )
-    add(
-        "--layer_fraction",
-        type=float,
-        default=DEFAULTS.layer_fraction,
-        help="share of the layers that forget (%(default)s)",
-    )
+    script.add_memory(parser)
     add("--out", type=Path, metavar="FOLDER", help="leave table.md and results.json there")
     return parser
 

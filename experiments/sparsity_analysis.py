@@ -14,12 +14,12 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # as with python -m
 
 from experiments import script
-from memollm.memory.ebbinghaus import Memory
 
 OUT = Path("outputs/sparsity_analysis")
 
@@ -30,12 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(given: argparse.Namespace) -> None:
-    memory = Memory(
-        threshold=given.threshold,
-        strength=given.memory_strength,
-        layer_fraction=given.layer_fraction,
-        prefill_chunk=given.prefill_chunk,
-    )
+    memory = replace(script.memory(given), prefill_chunk=given.prefill_chunk)
     for name, least in (("prompt_tokens", 1), ("max_tokens", 1)):
         if getattr(given, name) < least:
             raise ValueError(f"--{name}={getattr(given, name)} is not allowed, at least {least} is")
@@ -93,19 +88,12 @@ def _run(given: argparse.Namespace) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="sparsity_analysis.py",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = script.parser("sparsity_analysis.py", __doc__)
+    script.add_memory(parser, threshold=0.3, strength=0.2, layer_fraction=1.0)
     add = parser.add_argument
-    add("--model", default="reference", help="of conf/model, a hub id, or a folder (%(default)s)")
     add("--file", type=Path, help="text to begin with (the bundled novels)")
     add("--prompt_tokens", type=int, default=512, metavar="N", help="of it (%(default)s)")
     add("--max_tokens", type=int, default=192, metavar="N", help="to generate (%(default)s)")
-    add("--threshold", type=float, default=0.3, help="retention (%(default)s)")
-    add("--memory_strength", type=float, default=0.2, help="(%(default)s)")
-    add("--layer_fraction", type=float, default=1.0, help="share of layers (%(default)s)")
     add(
         "--prefill_chunk",
         type=int,
