@@ -17,6 +17,9 @@ $python $run mode=sparse_attention policy=ebbinghaus strength=learned
 $python $run mode=sparse_attention policy=ebbinghaus memory.reinforcement=0 memory.recall_threshold=null
 $python $run mode=sparse_attention policy=ebbinghaus retention=power_law
 $python $run mode=soft_delete policy=ebbinghaus budget=null
+# As a press does it: all of the context is read before anything is forgotten.
+$python $run mode=sparse_attention policy=window memory.prefill_chunk=4096 \
+    "evaluation=[continuation,needle,key_value,ruler]"
 if $with_kvpress -c "import importlib.util as it; raise SystemExit(it.find_spec('kvpress') is None)"; then
     $with_kvpress $run mode=kvpress policy=ebbinghaus mode.press=$presses \
         "evaluation=[continuation,needle,key_value,ruler]"

@@ -87,7 +87,7 @@ def test_an_answer_of_tracking_names_the_chain_in_its_order(library):
 
 
 def test_the_finish_warms_up_and_falls_to_zero_on_its_own():
-    config = TrainConfig(stages=[Stage(10, 64, 1)], finish=[Stage(5, 64, 1)], longer=[], warmup=2)
+    config = TrainConfig(stages=[Stage(10, 64, 1)], finish=[Stage(5, 64, 1)], warmup=2)
     rates = [learning_rate(config, step) for step in range(15)]
     assert rates[9] < rates[5] == config.learning_rate
     assert rates[10] == config.finish_rate / 2

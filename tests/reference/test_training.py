@@ -37,7 +37,6 @@ def small(output: Path, text: Path, **changes) -> TrainConfig:
         "architecture": Architecture(vocabulary=700, feed_forward=32, layers=3),
         "stages": [Stage(4, 384, 2, needle=0.5), Stage(2, 256, 2, dense=0.5, copy=0.5)],
         "finish": [],
-        "longer": [],
         "warmup": 2,
         "checkpoint_every": 3,
         "log_every": 1,

@@ -62,17 +62,6 @@ def _finish() -> list[Stage]:
     ]  # fmt: skip
 
 
-def _longer() -> list[Stage]:
-    lengths = {512: (2400, 4), 1024: (9000, 2), 2048: (1600, 2), 4096: (120, 2)}
-    return [
-        Stage(
-            steps, length, sequences, needle=0.12, dense=0.02, chain=0.05, keyless=0.05,
-            pairs=0.05, tracking=0.09, paraphrased=0.10,
-        )
-        for length, (steps, sequences) in lengths.items()
-    ]  # fmt: skip
-
-
 @dataclass
 class Phase:
     """Stages under one course of the learning rate."""
@@ -94,8 +83,8 @@ class TrainConfig:
     stages: list[Stage] = field(default_factory=_stages)
     # Then, at a rate of their own: the prompts of published tasks, on top of what was learnt.
     finish: list[Stage] = field(default_factory=_finish)
-    # Then much more text, and facts asked for in other words.
-    longer: list[Stage] = field(default_factory=_longer)
+    # Then, at a rate of their own: more text, say. The bundled weights had none.
+    longer: list[Stage] = field(default_factory=list)
     scale: float = 1.0  # multiplies the steps of every stage: a larger or a smaller budget
     seed: int = 0
     learning_rate: float = 2e-3

@@ -123,7 +123,6 @@ class Train(Task):
             architecture=architecture,
             stages=[stage],
             finish=[],
-            longer=[],
             seed=config.seed,
             learning_rate=self.learning_rate,
             warmup=self.warmup,
