@@ -116,6 +116,12 @@ def text(lines: list[dict[str, Any]]) -> list[str]:
             bits = f", {it['bits_per_byte']:.3f} bits per byte" if "bits_per_byte" in it else ""
             where = f"windows of {it['text']}" if isinstance(it["text"], int) else it["text"]
             said.append(f"* Perplexity, {where} (n {it['n']}): {it['perplexity']:.2f}{bits}")
+        elif "reach" in it:
+            said.append(
+                f"* The last 256 tokens of windows of {it['reach']} (n {it['n']}): perplexity "
+                f"{it['far']:.2f} with all before them, {it['near']:.2f} with 256 tokens: ratio "
+                f"{it['ratio']:.3f} ± {it['stderr']:.3f}"
+            )
         elif "cut" in it:
             cut = ", ".join(map(str, it["cut"])) or "none"
             said.append(

@@ -8,6 +8,7 @@ from transformers import Qwen2ForCausalLM
 from memollm.reference.ablation import nearsighted
 from memollm.reference.config import Architecture
 from memollm.reference.model import build_model
+from memollm.reference.perplexity import reach
 from memollm.reference.pieces import Role
 from memollm.reference.probes import answer_span
 from memollm.reference.samples import Sample
@@ -51,3 +52,16 @@ def test_a_nearsighted_model_forgets_what_lies_far_back_and_recovers():
     with nearsighted(model, [0, 1, 2], window=8):  # three layers of 8 reach 22 tokens back
         torch.testing.assert_close(last(one), last(other), atol=0, rtol=0)
     torch.testing.assert_close(last(one), whole, atol=0, rtol=0)
+
+
+def test_reach_grades_the_same_tokens_with_much_and_with_little_before_them():
+    torch.manual_seed(0)
+    architecture = Architecture(vocabulary=300, feed_forward=32, layers=3)
+    model: Qwen2ForCausalLM = build_model(architecture, torch.arange(300), circuit=True).eval()
+    phrase = np.random.default_rng(0).integers(2, 300, (2, 24))
+    filler = np.random.default_rng(1).integers(2, 300, (2, 40))
+    windows = np.concatenate([phrase, filler, phrase], axis=1)  # said before: the circuit copies
+    found = reach(model, windows, graded=16, near=16)
+    assert found.ratio == pytest.approx(found.far / found.near, rel=1e-6) and found.ratio < 0.9
+    alike = reach(model, windows, graded=16, near=windows.shape[1] - 16)
+    assert (alike.ratio, alike.stderr) == (1.0, 0.0)

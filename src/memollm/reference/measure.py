@@ -21,9 +21,11 @@ from memollm.reference import text_path, weights_path
 from memollm.reference.ablation import nearsighted
 from memollm.reference.corpus import documents
 from memollm.reference.library import Library, build_library, encode_documents, frequent_words
-from memollm.reference.perplexity import entropies, quality, spread_windows
+from memollm.reference.perplexity import entropies, quality, reach, spread_windows
 from memollm.reference.probes import PROBES, exact_match
 from memollm.reference.trigram import Trigram
+
+REACHES = (1024, 4096, 8192)  # tokens of the windows that tell what far context is worth
 
 
 @dataclass
@@ -77,6 +79,10 @@ def _text(
     for first, last in ((256, 512), (512, 1024), (1024, 2048), (2048, 4095)):
         value = float(np.exp(losses[:, first:last].mean()))
         yield {"text": f"positions {first} to {last}", "n": len(long), "perplexity": value}
+    for length in REACHES:
+        windows = spread_windows(stream, length, min(config.text_windows, len(stream) // length))
+        if len(windows):
+            yield {"reach": length, "n": len(windows), **vars(reach(model, windows))}
     if config.train_streams:
         train = np.concatenate([np.load(path) for path in config.train_streams])
         trigram = Trigram(train, model.config.vocab_size)

@@ -30,6 +30,34 @@ def spread_windows(stream: np.ndarray, length: int, count: int) -> np.ndarray:
 
 
 @dataclass(frozen=True)
+class Reach:
+    """What the same tokens cost with all of a window before them, and with little."""
+
+    far: float  # perplexity
+    near: float
+    ratio: float  # far / near
+    stderr: float  # of the ratio, over windows
+
+
+@torch.no_grad()
+def reach(
+    model: Qwen2ForCausalLM, windows: np.ndarray, graded: int = 256, near: int = 256
+) -> Reach:
+    """Of the last ``graded`` tokens of each window (windows, length): all before, or ``near``.
+
+    Tokens at other places are other text; only the same tokens tell what far context is worth.
+    """
+    far_nll = entropies(model, windows)[:, -graded:].mean(1)
+    near_nll = entropies(model, windows[:, -(graded + near) :])[:, -graded:].mean(1)
+    gain = far_nll - near_nll
+    ratio = float(np.exp(gain.mean()))
+    error = float(gain.std(ddof=1) / len(gain) ** 0.5) if len(gain) > 1 else float("nan")
+    return Reach(
+        float(np.exp(far_nll.mean())), float(np.exp(near_nll.mean())), ratio, ratio * error
+    )
+
+
+@dataclass(frozen=True)
 class TextQuality:
     """Over all windows: what one token costs, and what one byte does."""
 
