@@ -16,7 +16,7 @@ mkdir -p $out
 $run experiment=reference_quality
 $run experiment=reference_quality "evaluation.needle.lengths=[8192]" \
     evaluation.needle.samples_per_cell=10 evaluation.ruler.samples_per_cell=50
-$run evaluation=needle "evaluation.needle.lengths=[1024],[2048],[4096],[8192]" \
+$run evaluation=needle "evaluation.needle.lengths=[2048],[4096],[8192]" \
     "evaluation.needle.kinds=[multi_query]" evaluation.needle.samples_per_cell=13 \
     "evaluation.needle.depths=[0,0.06,0.13,0.2,0.26,0.33,0.4,0.46,0.53,0.6,0.66,0.73,0.8,0.86,0.93,1]"
 $run evaluation=key_value "evaluation.key_value.lengths=[512]" evaluation.key_value.samples_per_cell=40
@@ -34,6 +34,7 @@ probe() { # name, lengths, samples, and what else is measured
 probe text '' '' 1 80 0
 probe 1024 "'json 8','random keys 4','variable tracking 2',$kept" 1024 200 0 0
 probe keys "'json 8','random keys 4'" 2048,4096 100 0 0
+probe sixteen "'ruler 16'" 2048,1024,4096 100 0 0
 probe wordings "$kept" 2048 50 0 0
 probe layers "" "" 100 0 1024
 $python experiments/002_reference_model/table.py $out
