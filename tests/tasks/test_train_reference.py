@@ -1,5 +1,7 @@
 """``task=train_reference``: any field of the recipe, resumed, in one process or in two."""
 
+import re
+
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -39,8 +41,10 @@ def weights(outputs):
     return load_file(made)
 
 
-def test_one_process_two_and_a_stopped_training_end_alike(text, tmp_path, monkeypatch):
+def test_one_process_two_and_a_stopped_training_end_alike(text, tmp_path, monkeypatch, capsys):
     done = errand.run(training(text, tmp_path / "whole"), tmp_path / "run", start_nothing)
+    (told,) = re.findall(r"python run.py (model=\S+ model.name=\S+)", capsys.readouterr().out)
+    composed(told.split()).model.prepare()
     assert done.status == record.Status.finished
     assert {"text_loss", "answer_loss", "steps_per_second"} == set(done.results["training"].metrics)
     whole = weights(tmp_path / "whole")

@@ -67,5 +67,5 @@ class TrainReference(TrainConfig, Task):
         claim(Path(output), name)
         notebook, began = Notebook(curves), time.monotonic()
         made = train(replace(self, output=output), notebook)
-        print(f"Trained {made}\nMeasure it: python run.py model=hub model.name={made}", flush=True)
+        print(f"Trained {made}\nMeasure it: python run.py model=hf model.name={made}", flush=True)
         return {"training": notebook.result(time.monotonic() - began)}
