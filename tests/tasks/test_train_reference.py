@@ -75,8 +75,7 @@ def test_one_process_two_and_a_stopped_training_end_alike(text, tmp_path, monkey
 
 
 def test_a_process_that_fails_ends_the_training(text, tmp_path):
-    shares = [1.0]
-    config = training(text, tmp_path, processes=2, shares=shares, device="nowhere")
+    config = training(text, tmp_path, processes=2, device="nowhere")
     with pytest.raises(RuntimeError):
         errand.run(config, tmp_path / "run", start_nothing)
     assert record.load(tmp_path / "run").status == record.Status.failed
@@ -90,6 +89,8 @@ REFUSED = [
     ({"processes": 3}, r"task.stages\[0\].sequences=2 is not allowed, .* task.processes=3"),
     ({"longer": [Stage(1, 9000, 2)]}, r"task.longer\[0\].length=9000 is .*max_positions=8192"),
     ({"finish": [Stage(1, 64, 2, needle=0.6, pairs=0.5)]}, r"task.finish\[0\]: needle.* at most 1"),
+    ({"architecture": Architecture(kv_heads=0)}, "task.architecture.kv_heads=0 is not allowed"),
+    ({"architecture": Architecture(hidden=128)}, "hidden=128 .* >= 192 with task.circuit=true"),
     ({"stages": []}, r"task.stages=\[\] is not allowed"),
 ]
 

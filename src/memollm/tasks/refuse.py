@@ -4,12 +4,35 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
+
+SIZES = ("vocabulary", "hidden", "layers", "heads", "kv_heads", "head_dim", "feed_forward")
+CIRCUIT = {"heads": 4, "kv_heads": 2, "head_dim": 64}  # what the hand-made circuit is built for
+CIRCUIT_LEAST = {"layers": 3, "hidden": 192}
 
 
 def require(name: str, value: object, allowed: bool, condition: str) -> None:
     """Raises ValueError unless ``allowed``: the key, the value and what it must be."""
     if not allowed:
         raise ValueError(f"{name}={value} is not allowed, it must be {condition}")
+
+
+def require_architecture(key: str, it: Any) -> None:
+    """Sizes of a model that can be; ``it`` has them under ``key`` (``reference.Architecture``)."""
+    for name in SIZES:
+        require(f"{key}.{name}", getattr(it, name), getattr(it, name) >= 1, ">= 1")
+    groups = it.heads % it.kv_heads == 0
+    require(f"{key}.heads", it.heads, groups, f"a multiple of kv_heads={it.kv_heads}")
+
+
+def require_circuit(key: str, it: Any, chosen: str) -> None:
+    """Sizes that the hand-made circuit fits, which the setting ``chosen`` asks for."""
+    for name, value in CIRCUIT.items():
+        found = getattr(it, name)
+        require(f"{key}.{name}", found, found == value, f"{value} with {chosen}")
+    for name, least in CIRCUIT_LEAST.items():
+        found = getattr(it, name)
+        require(f"{key}.{name}", found, found >= least, f">= {least} with {chosen}")
 
 
 def require_sources(sources: Sequence[str], shares: Sequence[float] = ()) -> None:

@@ -14,13 +14,10 @@ from memollm.scratch.mechanisms import cycled
 from memollm.scratch.mechanisms import require as require_mechanisms
 from memollm.tasks.base import Curves, Task
 from memollm.tasks.notebook import Notebook
-from memollm.tasks.refuse import require, require_sources
+from memollm.tasks.refuse import require, require_architecture, require_circuit, require_sources
 
 if TYPE_CHECKING:
     from memollm.reference.config import TrainConfig
-
-CIRCUIT = {"heads": 4, "kv_heads": 2, "head_dim": 64}  # what the hand-made circuit is built for
-CIRCUIT_LEAST = {"layers": 3, "hidden": 192}
 
 
 @register("task", "train")
@@ -68,24 +65,16 @@ class Train(Task):
         cycled(model.attention, model.layers)
         for key in ("steps", "length", "sequences", "checkpoint_every", "log_every", "threads"):
             require(f"task.{key}", getattr(self, key), getattr(self, key) >= 1, ">= 1")
-        for key in ("vocabulary", "hidden", "heads", "kv_heads", "head_dim", "feed_forward"):
-            require(f"model.{key}", getattr(model, key), getattr(model, key) >= 1, ">= 1")
+        require_architecture("model", model)
         longest = model.max_positions
         require(
             "task.length", self.length, self.length <= longest, f"<= model.max_positions={longest}"
         )
-        groups = model.heads % model.kv_heads == 0
-        require("model.heads", model.heads, groups, f"a multiple of kv_heads={model.kv_heads}")
         shares = [self.needle, self.dense, self.copy]
         fits = min(shares) >= 0 and sum(shares) <= 1
         require("task.needle, task.dense, task.copy", shares, fits, ">= 0, and at most 1 together")
         if model.circuit:
-            for key, value in CIRCUIT.items():
-                require(f"model.{key}", getattr(model, key), getattr(model, key) == value,
-                         f"{value} with model.circuit=true")  # fmt: skip
-            for key, least in CIRCUIT_LEAST.items():
-                require(f"model.{key}", getattr(model, key), getattr(model, key) >= least,
-                         f">= {least} with model.circuit=true")  # fmt: skip
+            require_circuit("model", model, "model.circuit=true")
         require_sources(self.sources, self.shares)
 
     def perform(self, config: Any, folder: Path, curves: Curves) -> Mapping[str, Result]:

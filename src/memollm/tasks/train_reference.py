@@ -14,7 +14,7 @@ from memollm.reference.marker import claim, fingerprint
 from memollm.registry import register
 from memollm.tasks.base import Curves, Task
 from memollm.tasks.notebook import Notebook
-from memollm.tasks.refuse import require, require_sources
+from memollm.tasks.refuse import require, require_architecture, require_circuit, require_sources
 
 LENGTHS = {"steps", "length", "sequences"}  # of a stage; its other fields are shares
 
@@ -34,11 +34,9 @@ class TrainReference(TrainConfig, Task):
             require(f"task.{key}", getattr(self, key), getattr(self, key) >= 1, ">= 1")
         require("task.scale", self.scale, self.scale > 0, "> 0")
         require("task.decay", self.decay, 0 <= self.decay <= 1, "from 0 to 1")
-        it = self.architecture
-        groups = it.heads % it.kv_heads == 0
-        require(
-            "task.architecture.heads", it.heads, groups, f"a multiple of kv_heads={it.kv_heads}"
-        )
+        require_architecture("task.architecture", self.architecture)
+        if self.circuit:
+            require_circuit("task.architecture", self.architecture, "task.circuit=true")
         require("task.stages", self.stages, bool(self.stages), "one stage or more")
         for phase in ("stages", "finish", "longer"):
             for number, stage in enumerate(getattr(self, phase)):
