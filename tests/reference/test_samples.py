@@ -53,6 +53,16 @@ def test_the_first_answer_token_is_what_follows_the_question(library):
     assert answer == " 48213"
 
 
+def test_the_words_of_a_question_carry_no_loss(library):
+    fact = facts.Fact(
+        "otter", "48213", "code", "", ("Whose is it? The {thing} of {key} in all is",)
+    )
+    tokens, roles = encode(library.tokenizer, fact.asked(fact.questions[0]))
+    text = [library.tokenizer.decode([int(token)]) for token in tokens]
+    learnt = "".join(it for it, role in zip(text, roles, strict=True) if role != Role.UNPREDICTABLE)
+    assert learnt == " 48213."
+
+
 def test_a_chain_lists_every_name_that_leads_to_the_value(rng, library):
     sample = chains.chain(rng, library, 600, hops=2, chains=1)
     text = library.tokenizer.decode(sample.tokens.tolist())

@@ -37,6 +37,8 @@ def small(output: Path, text: Path, **changes) -> TrainConfig:
         "architecture": Architecture(vocabulary=700, feed_forward=32, layers=3),
         "stages": [Stage(4, 384, 2, needle=0.5), Stage(2, 256, 2, dense=0.5, copy=0.5)],
         "finish": [],
+        "longer": [],
+        "grown": [],
         "warmup": 2,
         "checkpoint_every": 3,
         "log_every": 1,
@@ -48,8 +50,24 @@ def weights(folder: Path) -> dict[str, torch.Tensor]:
     return load_file(folder / "model.safetensors")
 
 
-def test_a_training_that_was_stopped_ends_in_the_same_weights(tmp_path, text, monkeypatch):
-    whole = weights(train(small(tmp_path / "whole", text)))
+def growing(checkpoint_every: int) -> dict:
+    """Two steps, then growth, then four."""
+    return {
+        "checkpoint_every": checkpoint_every,
+        "architecture": Architecture(vocabulary=700, feed_forward=32, layers=4),
+        "stages": [Stage(2, 256, 2, needle=0.5)],
+        "grown": [Stage(4, 256, 2, needle=0.5)],
+        "grown_feed_forward": 48,
+        "grown_shares": [2.0],
+    }
+
+
+CASES = {"as it is": {}, "before it grows": growing(2), "grown": growing(3)}
+
+
+@pytest.mark.parametrize("changes", CASES.values(), ids=CASES)
+def test_a_training_that_was_stopped_ends_in_the_same_weights(changes, tmp_path, text, monkeypatch):
+    whole = weights(train(small(tmp_path / "whole", text, **changes)))
     from memollm.reference import checkpoint
 
     saved = checkpoint.save
@@ -59,13 +77,14 @@ def test_a_training_that_was_stopped_ends_in_the_same_weights(tmp_path, text, mo
         raise KeyboardInterrupt
 
     monkeypatch.setattr(checkpoint, "save", save_and_die)
-    stopped = small(tmp_path / "stopped", text)
+    stopped = small(tmp_path / "stopped", text, **changes)
     with pytest.raises(KeyboardInterrupt):
         train(stopped)
     monkeypatch.undo()
     notebook = Notebook()
     resumed = weights(train(stopped, notebook))
-    assert notebook.steps == [3, 4, 5]
+    first = changes.get("checkpoint_every", 3)
+    assert notebook.steps == list(range(first, 6))
     assert all(torch.equal(resumed[name], whole[name]) for name in whole)
 
 

@@ -14,10 +14,12 @@ from memollm.tasks.train_reference import TrainReference
 from tests.scripted import cell, start_nothing
 
 SMALL = {
-    "architecture": Architecture(vocabulary=700, feed_forward=32, layers=3),
+    "architecture": Architecture(vocabulary=700, feed_forward=32, layers=4),
     "stages": [Stage(3, 384, 2, needle=0.5)],
     "finish": [],
     "longer": [Stage(2, 384, 2, paraphrased=0.5)],
+    "grown": [Stage(2, 384, 2, needle=0.5)],
+    "grown_feed_forward": 48,
     "warmup": 2,
     "bfloat16": False,
     "log_every": 1,
@@ -91,6 +93,10 @@ REFUSED = [
     ({"finish": [Stage(1, 64, 2, needle=0.6, pairs=0.5)]}, r"task.finish\[0\]: needle.* at most 1"),
     ({"architecture": Architecture(kv_heads=0)}, "task.architecture.kv_heads=0 is not allowed"),
     ({"architecture": Architecture(hidden=128)}, "hidden=128 .* >= 192 with task.circuit=true"),
+    ({"grown_hidden": 250}, "task.grown_hidden=250 is not allowed, it must be >= 256"),
+    ({"grown_feed_forward": 16}, "task.grown_feed_forward=16 is not allowed, .* >= 32"),
+    ({"grown_shares": [1.0, 1.0]}, r"task.grown_shares=\[1.0, 1.0\] is not allowed, .* each of 1"),
+    ({"architecture": Architecture(layers=3)}, "task.architecture.layers=3 .* task.grown"),
     ({"stages": []}, r"task.stages=\[\] is not allowed"),
 ]
 

@@ -38,6 +38,11 @@ def scaled(stage: Stage, config: TrainConfig) -> int:
     return max(1, round(stage.steps * config.scale))
 
 
+def grown_at(config: TrainConfig) -> int:
+    """The step before which the model is widened; without such a phase the last one's end."""
+    return sum(steps_of(config)) - sum(scaled(stage, config) for stage in config.grown)
+
+
 def stage_at(config: TrainConfig, step: int) -> Stage:
     stages = [stage for phase in config.phases for stage in phase.stages]
     for stage, steps in zip(stages, steps_of(config), strict=True):

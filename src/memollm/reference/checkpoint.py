@@ -23,6 +23,14 @@ def save(folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer, step:
     os.replace(unfinished, folder / NAME)
 
 
+def step_of(folder: Path) -> int:
+    """The step to go on with, without reading more than that."""
+    path = folder / NAME
+    if not path.exists():
+        return 0
+    return torch.load(path, weights_only=True, mmap=True)["step"]
+
+
 def load(folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> int:
     """Restore what was saved, if anything was, and return the step to go on with."""
     path = folder / NAME

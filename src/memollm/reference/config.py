@@ -62,6 +62,33 @@ def _finish() -> list[Stage]:
     ]  # fmt: skip
 
 
+def _longer() -> list[Stage]:
+    return [
+        Stage(
+            steps, length, sequences, needle=0.12, dense=0.02, chain=0.05, keyless=0.05, pairs=0.05,
+            tracking=0.09, paraphrased=0.10,
+        )
+        for steps, length, sequences in
+        ((2400, 512, 4), (6500, 1024, 2), (1000, 2048, 2), (120, 4096, 2))
+    ]  # fmt: skip
+
+
+def _grown() -> list[Stage]:
+    """All lengths in turn, three times over: the last turn is at small rates."""
+    turns = (
+        ((700, 512, 8), (350, 1024, 4), (120, 2048, 2), (12, 4096, 2)),
+        ((700, 512, 8), (300, 1024, 4), (100, 2048, 2), (12, 4096, 2), (6, 8192, 2)),
+        ((700, 512, 8), (350, 1024, 4), (120, 2048, 2), (15, 4096, 2), (8, 8192, 2)),
+    )
+    return [
+        Stage(
+            steps, length, sequences, needle=0.10, dense=0.03, chain=0.06, keyless=0.04, pairs=0.05,
+            tracking=0.08, paraphrased=0.08,
+        )
+        for turn in turns for steps, length, sequences in turn
+    ]  # fmt: skip
+
+
 @dataclass
 class Phase:
     """Stages under one course of the learning rate."""
@@ -83,13 +110,19 @@ class TrainConfig:
     stages: list[Stage] = field(default_factory=_stages)
     # Then, at a rate of their own: the prompts of published tasks, on top of what was learnt.
     finish: list[Stage] = field(default_factory=_finish)
-    # Then, at a rate of their own: more text, say. The bundled weights had none.
-    longer: list[Stage] = field(default_factory=list)
+    # Then, at a rate of their own: more text, and facts asked for in other words.
+    longer: list[Stage] = field(default_factory=_longer)
+    # Then the model is widened (grow.py), and learns on; without stages it is not.
+    grown: list[Stage] = field(default_factory=_grown)
+    grown_hidden: int = 256
+    grown_feed_forward: int = 768
+    grown_shares: list[float] = field(default_factory=list)  # of the text; none: as before
     scale: float = 1.0  # multiplies the steps of every stage: a larger or a smaller budget
     seed: int = 0
     learning_rate: float = 2e-3
     finish_rate: float = 1e-3  # falls to zero over the finish
     longer_rate: float = 1.5e-3
+    grown_rate: float = 1e-3  # falls to zero over the phase
     warmup: int = 300  # steps
     decay: float = 0.3  # the last share of the steps, over which the rate falls to zero
     weight_decay: float = 0.1
@@ -110,4 +143,5 @@ class TrainConfig:
             Phase(self.stages, self.learning_rate, self.decay),
             Phase(self.finish, self.finish_rate, 1.0),
             Phase(self.longer, self.longer_rate, 0.5),
+            Phase(self.grown, self.grown_rate, 1.0),
         ]

@@ -31,9 +31,15 @@ class Fact:
         return fill(template, self.key, self.value, Role.UNPREDICTABLE, Role.UNPREDICTABLE)
 
     def asked(self, question: str, filler: str = "", words: Callable[[], str] = str) -> list[Piece]:
-        """The question with its answer and what closes it."""
+        """The question with its answer and what closes it.
+
+        A question's own words carry no loss: who asks gives them. Learning to predict them is
+        learning not to answer yet, and a wording never seen is then not answered at all.
+        """
         template = _settle(question, self.thing, filler, words)
-        pieces = fill(template, self.key, self.value, Role.UNPREDICTABLE, Role.ANSWER)
+        given = Role.UNPREDICTABLE
+        pieces = fill(template, self.key, self.value, given, Role.ANSWER)
+        pieces = [(it, Role.ANSWER if role == Role.ANSWER else given) for it, role in pieces]
         space = "" if template[-1] in '"<> ' else " "
         closing = CLOSING.get(template[-1], ".")
         return [*pieces, (space + self.value, Role.ANSWER), (closing, Role.TEXT)]

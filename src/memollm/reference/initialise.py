@@ -112,13 +112,11 @@ class Circuit:
         self._matches(third, read)
 
     def _previous_tokens(self, attention: Qwen2Attention, read: Tensor) -> None:
-        fast = self.frequencies > 0.02
-        sharp = float((1 - self.frequencies[fast].cos()).sum())
-        height = 5 * math.sqrt(self.head_dim) / sharp  # 5 logits above the neighbouring token
+        heights = sharp_heights(self.frequencies, 5.0)
         gain = self.architecture.embedding_std * self.previous_gain
         for head, width in enumerate(PREVIOUS):
             kv_head = head // 2
-            self._look_back(attention, kv_head, head, head + 1, height * fast)
+            self._look_back(attention, kv_head, head, head + 1, heights)
             rows = self._rows(kv_head)
             attention.v_proj.weight[rows][: max(PREVIOUS)] = read
             columns = self._rows(head)
@@ -171,26 +169,49 @@ class Circuit:
     def _look_back(
         self, attention: Qwen2Attention, kv_head: int, head: int, distance: int, heights: Tensor
     ) -> None:
-        """Score sum_i heights_i cos(w_i (delta - distance)), by the biases alone.
-
-        The key's bias is constant in the first dimension of each rotating pair; the query's is
-        turned back by ``distance`` tokens. Negative heights repel. The key's bias is large and its
-        weights are small there, lest the content of a token drown its position.
-        """
-        half, angles = self.head_dim // 2, -self.frequencies * distance
-        turning = torch.cat([heights != 0, heights != 0])
-        rows = self._rows(kv_head)
-        attention.k_proj.bias[rows][:half] = torch.where(heights != 0, POSITION_BIAS, 0.0)
-        keys = attention.k_proj.weight[rows]
-        keys[turning] *= 0.3
-        queries = attention.q_proj.bias[self._rows(head)]
-        queries[:half] = heights * angles.cos() / POSITION_BIAS
-        queries[half:] = heights * angles.sin() / POSITION_BIAS
-        attention.q_proj.weight[self._rows(head)] *= 0.3
+        look_back(attention, self.frequencies, kv_head, head, distance, heights)
 
     @property
     def head_dim(self) -> int:
         return self.architecture.head_dim
 
     def _rows(self, head: int) -> slice:
-        return slice(head * self.head_dim, (head + 1) * self.head_dim)
+        return head_rows(head, self.head_dim)
+
+
+def look_back(
+    attention: Qwen2Attention,
+    frequencies: Tensor,
+    kv_head: int,
+    head: int,
+    distance: int,
+    heights: Tensor,
+) -> None:
+    """Score sum_i heights_i cos(w_i (delta - distance)), by the biases alone.
+
+    The key's bias is constant in the first dimension of each rotating pair; the query's is
+    turned back by ``distance`` tokens. Negative heights repel. The key's bias is large and its
+    weights are made small there, lest the content of a token drown its position.
+    """
+    half, angles = len(frequencies), -frequencies * distance
+    turning = torch.cat([heights != 0, heights != 0])
+    rows = head_rows(kv_head, 2 * half)
+    attention.k_proj.bias[rows][:half] = torch.where(heights != 0, POSITION_BIAS, 0.0)
+    keys = attention.k_proj.weight[rows]
+    keys[turning] *= 0.3
+    queries = attention.q_proj.bias[head_rows(head, 2 * half)]
+    queries[:half] = heights * angles.cos() / POSITION_BIAS
+    queries[half:] = heights * angles.sin() / POSITION_BIAS
+    attention.q_proj.weight[head_rows(head, 2 * half)] *= 0.3
+
+
+def head_rows(head: int, head_dim: int) -> slice:
+    """A head's rows of a projection."""
+    return slice(head * head_dim, (head + 1) * head_dim)
+
+
+def sharp_heights(frequencies: Tensor, logits: float) -> Tensor:
+    """Heights that put one distance ``logits`` above the next, for a head that turns so."""
+    fast = frequencies > 0.02
+    drop = float((1 - frequencies[fast].cos()).sum())
+    return fast * (logits * math.sqrt(2 * len(frequencies)) / drop)

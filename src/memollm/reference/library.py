@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from tokenizers import Tokenizer
@@ -33,6 +33,10 @@ class Library:
         start = int(rng.integers(0, len(stream) - length))
         return stream[start : start + length].astype(np.int64)
 
+    def in_shares(self, shares: Sequence[float]) -> Library:
+        """The same text, drawn in other shares; as before if there are none."""
+        return replace(self, shares=_normalised(shares)) if shares else self
+
     def noise(self, length: int) -> np.ndarray:
         """The same five sentences over and over."""
         return np.resize(np.array(self.tokenizer.encode(NOISE).ids, dtype=np.int64), length)
@@ -48,11 +52,14 @@ def build_library(
     tokenizer: Tokenizer, streams: Iterable[np.ndarray], shares: Iterable[float], words: list[str]
 ) -> Library:
     """Normalise the shares and find where sentences end."""
-    weights = np.array(list(shares), dtype=float)
     texts = (tokenizer.decode([token]) for token in range(tokenizer.get_vocab_size()))
     ends = np.array([text.rstrip('"').endswith((".", "!", "?", "\n")) for text in texts])
-    shares_ = tuple(float(share) for share in weights / weights.sum())
-    return Library(tokenizer, tuple(streams), shares_, words, ends)
+    return Library(tokenizer, tuple(streams), _normalised(shares), words, ends)
+
+
+def _normalised(shares: Iterable[float]) -> tuple[float, ...]:
+    weights = np.array(list(shares), dtype=float)
+    return tuple(float(share) for share in weights / weights.sum())
 
 
 def encode_documents(tokenizer: Tokenizer, documents: Iterable[Document]) -> np.ndarray:

@@ -13,7 +13,7 @@ from tokenizers import Tokenizer
 class Role(IntEnum):
     """What a token is to the learner."""
 
-    UNPREDICTABLE = 0  # first mention of a random key or value: no loss, it cannot be known
+    UNPREDICTABLE = 0  # no loss: a random key or value's first mention, a question's words
     TEXT = 1  # ordinary text
     ANSWER = 2  # said before, so retrieval predicts it
 

@@ -18,9 +18,12 @@ from torch import Tensor, nn
 from transformers import Qwen2ForCausalLM
 
 from memollm.reference import checkpoint
-from memollm.reference.batches import draw_batch, steps_of
+from memollm.reference.batches import draw_batch, grown_at, steps_of
+from memollm.reference.blocked import use_blocks
 from memollm.reference.config import TrainConfig
+from memollm.reference.grow import widen
 from memollm.reference.library import Library
+from memollm.reference.links import follow_links
 from memollm.reference.model import build_model
 from memollm.reference.parallel import Team, team
 from memollm.reference.prepare import prepare
@@ -61,7 +64,10 @@ def train(
 
 
 def build_reference(config: TrainConfig, library: Library) -> Qwen2ForCausalLM:
-    return build_model(config.architecture, token_counts(library, config), config.circuit)
+    model = build_model(config.architecture, token_counts(library, config), config.circuit)
+    if config.device == "cpu":
+        use_blocks(model)
+    return model
 
 
 def _work(team: Team, config: TrainConfig, tracker: Tracker | None, build: Builder) -> None:
@@ -71,14 +77,20 @@ def _work(team: Team, config: TrainConfig, tracker: Tracker | None, build: Build
     library = prepare(config, output / "text")
     torch.manual_seed(config.seed)
     model = build(config, library)
+    growing, total = grown_at(config), sum(steps_of(config))
+    if checkpoint.step_of(output) > growing:
+        model = grow(model, config, library)
     nn.Module.to(model, config.device).train()
     optimizer = build_optimizer(model, config)
-    total = sum(steps_of(config))
     start = checkpoint.load(output, model, optimizer)
     with Progress(*COLUMNS, disable=team.rank > 0) as progress:
         task = progress.add_task("training", total=total, completed=start, losses="")
         for step in range(start, total):
-            batch = draw_batch(config, library, step)
+            if step == growing:
+                model = grow(model, config, library)
+                optimizer = build_optimizer(model, config)
+            shares = config.grown_shares if step >= growing else ()
+            batch = draw_batch(config, library.in_shares(shares), step)
             metrics = train_step(model, optimizer, batch, step, config, team)
             progress.advance(task)
             if team.rank > 0:
@@ -89,10 +101,19 @@ def _work(team: Team, config: TrainConfig, tracker: Tracker | None, build: Build
                 progress.console.print(f"step {step} {losses}", highlight=False)
                 if tracker is not None:
                     tracker.log(metrics, step=step)
-            if (step + 1) % config.checkpoint_every == 0:
+            if (step + 1) % config.checkpoint_every == 0 or step + 1 == total:
                 checkpoint.save(output, model, optimizer, step + 1)
     if team.rank == 0:
         export(model, library, config, output / "model")
+
+
+def grow(model: Qwen2ForCausalLM, config: TrainConfig, library: Library) -> Qwen2ForCausalLM:
+    """The model widened, and with heads that follow links if it has the first circuit."""
+    torch.manual_seed(config.seed + 1)
+    wider = widen(model, config.grown_hidden, config.grown_feed_forward)
+    if config.circuit:
+        follow_links(wider, library.tokenizer, model.config.hidden_size)
+    return wider.train()
 
 
 def token_counts(library: Library, config: TrainConfig) -> Tensor:

@@ -9,6 +9,7 @@ from typing import Any
 SIZES = ("vocabulary", "hidden", "layers", "heads", "kv_heads", "head_dim", "feed_forward")
 CIRCUIT = {"heads": 4, "kv_heads": 2, "head_dim": 64}  # what the hand-made circuit is built for
 CIRCUIT_LEAST = {"layers": 3, "hidden": 192}
+LINKS_LAYERS, LINKS_WIDTH = 4, 64  # and new dimensions, for what links.py builds when it grows
 
 
 def require(name: str, value: object, allowed: bool, condition: str) -> None:
@@ -49,8 +50,24 @@ def require_sources(sources: Sequence[str], shares: Sequence[float] = ()) -> Non
                 f"task.sources={source} is not allowed: there is no such file or folder; "
                 "or give docstrings, or datasets:<name>"
             )
-    if shares and (len(shares) != len(sources) or min(shares) < 0 or sum(shares) <= 0):
-        raise ValueError(
-            f"task.shares={list(shares)} is not allowed, it must be one share >= 0 for each of "
-            f"{len(sources)} sources"
-        )
+    require_shares("task.shares", shares, sources)
+
+
+def require_shares(key: str, shares: Sequence[float], sources: Sequence[str]) -> None:
+    """One share a source, or none at all."""
+    fits = len(shares) == len(sources) and min(shares) >= 0 and sum(shares) > 0
+    require(key, list(shares), not shares or fits,
+            f"one share >= 0 for each of {len(sources)} sources")  # fmt: skip
+
+
+def require_growth(training: Any) -> None:
+    """Sizes that the model can grow to; with the circuit, room for the one that follows links."""
+    old = training.architecture
+    least = {"hidden": old.hidden, "feed_forward": old.feed_forward}
+    if training.circuit:
+        least["hidden"] += LINKS_WIDTH
+        require("task.architecture.layers", old.layers, old.layers >= LINKS_LAYERS,
+                f">= {LINKS_LAYERS} with task.circuit=true and task.grown")  # fmt: skip
+    for name, size in least.items():
+        found = getattr(training, f"grown_{name}")
+        require(f"task.grown_{name}", found, found >= size, f">= {size}")

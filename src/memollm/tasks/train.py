@@ -112,6 +112,8 @@ class Train(Task):
             architecture=architecture,
             stages=[stage],
             finish=[],
+            longer=[],
+            grown=[],
             seed=config.seed,
             learning_rate=self.learning_rate,
             warmup=self.warmup,

@@ -14,7 +14,14 @@ from memollm.reference.marker import claim, fingerprint
 from memollm.registry import register
 from memollm.tasks.base import Curves, Task
 from memollm.tasks.notebook import Notebook
-from memollm.tasks.refuse import require, require_architecture, require_circuit, require_sources
+from memollm.tasks.refuse import (
+    require,
+    require_architecture,
+    require_circuit,
+    require_growth,
+    require_shares,
+    require_sources,
+)
 
 LENGTHS = {"steps", "length", "sequences"}  # of a stage; its other fields are shares
 
@@ -37,8 +44,11 @@ class TrainReference(TrainConfig, Task):
         require_architecture("task.architecture", self.architecture)
         if self.circuit:
             require_circuit("task.architecture", self.architecture, "task.circuit=true")
+        if self.grown:
+            require_growth(self)
+            require_shares("task.grown_shares", self.grown_shares, self.sources)
         require("task.stages", self.stages, bool(self.stages), "one stage or more")
-        for phase in ("stages", "finish", "longer"):
+        for phase in ("stages", "finish", "longer", "grown"):
             for number, stage in enumerate(getattr(self, phase)):
                 self._require(f"task.{phase}[{number}]", stage)
 
