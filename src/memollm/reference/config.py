@@ -83,7 +83,7 @@ def _grown() -> list[Stage]:
     return [
         Stage(
             steps, length, sequences, needle=0.10, dense=0.03, chain=0.06, keyless=0.04, pairs=0.05,
-            tracking=0.08, paraphrased=0.08,
+            tracking=0.08, paraphrased=0.14,
         )
         for turn in turns for steps, length, sequences in turn
     ]  # fmt: skip

@@ -99,14 +99,29 @@ PAIRS: tuple[tuple[str, tuple[str, ...]], ...] = (
 )  # fmt: skip
 
 
+# Any words: what goes between a key and an answer says nothing, and the answer comes all the same.
+_TAILS = (
+    "{words} {key}? {words} {key} {words}",
+    "{words} {key} {words}? {words} {key} {words} {words}",
+    "{words} of {key}? The {words} {key}, {words},",
+    "{words} {key}? For {key} the {words}",
+)
+FRAMES: tuple[tuple[str, tuple[str, ...]], ...] = (
+    ("{words} {key} {words} {value}.", _TAILS),
+    ("{words} {key} {words} {value} {words}.", _TAILS),
+    ("{key} {words} {value} {words}.", _TAILS),
+)
+
+
 def paraphrased(rng: np.random.Generator, library: Library, length: int) -> Sample:
-    """Facts in a haystack, each asked for in words of its own."""
+    """Facts in a haystack, each asked for in words of its own, half of them in any words."""
     count = int(rng.choice(COUNTS, p=[0.25, 0.2, 0.3, 0.2, 0.05]))
     alike = rng.random() < 0.5  # all facts of one kind: only the key decides
-    one = PAIRS[rng.integers(len(PAIRS))]
+    wordings = PAIRS if rng.random() < 0.5 else FRAMES
+    one = wordings[rng.integers(len(wordings))]
     drawn: dict[str, Fact] = {}
     while len(drawn) < count:
         key = keys.key(rng, library.vocabulary)
-        statement, questions = one if alike else PAIRS[rng.integers(len(PAIRS))]
+        statement, questions = one if alike else wordings[rng.integers(len(wordings))]
         drawn[key] = Fact(key, keys.value(rng), "", statement, questions)
     return needle(rng, library, length, list(drawn.values()))
