@@ -36,5 +36,6 @@ probe 1024 "'json 8','random keys 4','variable tracking 2',$kept" 1024 200 0 0
 probe keys "'json 8','random keys 4'" 2048,4096 100 0 0
 probe sixteen "'ruler 16'" 2048,1024,4096 100 0 0
 probe wordings "$kept" 2048 50 0 0
+probe 'wordings far away' "$kept" 4096 20 0 0
 probe layers "" "" 100 0 1024
 $python experiments/002_reference_model/table.py $out

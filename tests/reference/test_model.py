@@ -5,6 +5,8 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from memollm.reference import text_path, weights_path
+from memollm.reference.measure import MeasureConfig, held_out_library
+from memollm.reference.probes import PROBES, exact_match
 
 
 @pytest.fixture(scope="module")
@@ -40,6 +42,15 @@ def test_english_is_far_likelier_than_chance(model, tokenizer):
     with torch.no_grad():
         loss = float(model(tokens, labels=tokens).loss)
     assert loss < 5  # chance is 8; the card has the number
+
+
+@pytest.mark.parametrize(
+    ("probe", "least"),  # of ten; the card has the shares of 200
+    [("ruler 4", 9), ("json 8", 9), ("kept out: porter", 7), ("variable tracking 2", 6)],
+)
+def test_what_the_card_says_is_answered_is_answered(probe, least, model):
+    library = held_out_library(MeasureConfig())
+    assert exact_match(model, library, PROBES[probe], 512, 10) >= least / 10
 
 
 @pytest.mark.parametrize("depth", [0.1, 0.5, 0.9])
