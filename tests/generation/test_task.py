@@ -51,7 +51,8 @@ def test_what_cannot_be_done_is_refused_before_a_model_is_loaded(tmp_path):
 
 def test_an_answer_streams_and_is_measured(tmp_path, capsys):
     task = Generate(prompt="The old house by the river was empty.", max_tokens=24)
-    found = task.perform(cell(), tmp_path, Quiet())
+    never_rehearsed = Memory(strength=0.01, threshold=0.5, reinforcement=0.0, recall_threshold=None)
+    found = task.perform(cell(memory=never_rehearsed), tmp_path, Quiet())
     assert capsys.readouterr().out.startswith("The old house by the river was empty.")
     metrics = found["sparse_attention"].metrics
     assert metrics["tokens"].value == 24 and metrics["tokens_per_second"].value > 0
