@@ -10,12 +10,11 @@ from tokenizers import Tokenizer
 from memollm.reference import weights_path
 from memollm.reference.config import Architecture
 from memollm.reference.grow import widen
-from memollm.reference.links import BACK, LETTER, follow_links
+from memollm.reference.links import BACK, BEFORE, LETTER, follow_links
 from memollm.reference.model import build_model
+from memollm.tasks.refuse import LINKS_WIDTH
 
-# Of logits of size 10: RMSNorm's epsilon of 1e-6 counts a little more against the mean square
-# over more dimensions, which of a fresh embedding is 1e-2.
-SAME = 5e-3
+SAME = 1e-4  # of logits of size 10: float32, six layers of sums over more dimensions
 
 TEXT = "The sun is low. VAR UCNDO = 87723. We go on. VAR PMKKW = VAR UCNDO. The end of it."
 
@@ -73,6 +72,11 @@ def test_a_link_is_collected_at_its_end_and_matched_from_the_name_that_it_names(
     assert end in behind and len(behind) == 2
     queried = found.attentions[3][0, 2, -1]  # from the last letter of UCNDO
     assert queried[behind].sum() > 0.9  # which of the two ends a link is told by trained weights
+
+
+def test_what_is_refused_beforehand_is_what_the_circuit_needs(tokenizer):
+    assert LINKS_WIDTH == LETTER + BEFORE
+    follow_links(widen(fresh(), 192 + LINKS_WIDTH, 448), tokenizer, 192)
 
 
 def test_links_need_room(tokenizer):

@@ -46,7 +46,7 @@ def test_english_is_far_likelier_than_chance(model, tokenizer):
 
 @pytest.mark.parametrize(
     ("probe", "least"),  # of ten; the card has the shares of 200
-    [("ruler 4", 9), ("json 8", 9), ("kept out: porter", 7), ("variable tracking 2", 6)],
+    [("ruler 4", 9), ("json 8", 9), ("kept out: telephone", 7), ("variable tracking 2", 6)],
 )
 def test_what_the_card_says_is_answered_is_answered(probe, least, model):
     library = held_out_library(MeasureConfig())

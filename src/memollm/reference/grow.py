@@ -31,6 +31,7 @@ def widen(model: Qwen2ForCausalLM, hidden: int, feed_forward: int) -> Qwen2ForCa
             f"grow to {hidden} and {feed_forward}"
         )
     config.hidden_size, config.intermediate_size = hidden, feed_forward
+    config.rms_norm_eps *= old / hidden  # as the mean square, over more dimensions, does
     grown = Qwen2ForCausalLM(config)
     nn.Module.to(grown, model.device, model.dtype)
     weights = dict(model.named_parameters())
