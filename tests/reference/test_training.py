@@ -39,6 +39,8 @@ def small(output: Path, text: Path, **changes) -> TrainConfig:
         "finish": [],
         "longer": [],
         "grown": [],
+        "far": [],
+        "questions": [],
         "warmup": 2,
         "checkpoint_every": 3,
         "log_every": 1,
@@ -56,13 +58,20 @@ def growing(checkpoint_every: int) -> dict:
         "checkpoint_every": checkpoint_every,
         "architecture": Architecture(vocabulary=700, feed_forward=32, layers=4),
         "stages": [Stage(2, 256, 2, needle=0.5)],
-        "grown": [Stage(4, 256, 2, needle=0.5)],
+        "grown": [Stage(2, 256, 2, needle=0.5)],
+        "far": [Stage(1, 512, 2)],
+        "questions": [Stage(1, 256, 2)],
         "grown_feed_forward": 48,
         "grown_shares": [2.0],
     }
 
 
-CASES = {"as it is": {}, "before it grows": growing(2), "grown": growing(3)}
+CASES = {
+    "as it is": {},
+    "before it grows": growing(2),
+    "grown": growing(3),
+    "far and never grown": {**growing(2), "grown": [], "longer": [Stage(2, 256, 2)]},
+}
 
 
 @pytest.mark.parametrize("changes", CASES.values(), ids=CASES)
@@ -86,6 +95,8 @@ def test_a_training_that_was_stopped_ends_in_the_same_weights(changes, tmp_path,
     first = changes.get("checkpoint_every", 3)
     assert notebook.steps == list(range(first, 6))
     assert all(torch.equal(resumed[name], whole[name]) for name in whole)
+    width = stopped.grown_hidden if stopped.grown else stopped.architecture.hidden
+    assert whole["model.norm.weight"].shape == (width,)
 
 
 def test_the_seed_decides_the_weights(tmp_path, text):

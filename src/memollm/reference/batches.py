@@ -39,8 +39,9 @@ def scaled(stage: Stage, config: TrainConfig) -> int:
 
 
 def grown_at(config: TrainConfig) -> int:
-    """The step before which the model is widened; without such a phase the last one's end."""
-    return sum(steps_of(config)) - sum(scaled(stage, config) for stage in config.grown)
+    """The step before which the model is widened; past the last one if it never is."""
+    after = [*config.grown, *config.far, *config.questions]
+    return sum(steps_of(config)) - sum(scaled(it, config) for it in after if config.grown)
 
 
 def stage_at(config: TrainConfig, step: int) -> Stage:

@@ -89,6 +89,33 @@ def _grown() -> list[Stage]:
     ]  # fmt: skip
 
 
+def _far() -> list[Stage]:
+    """Mostly text, and long sequences of it, for what far text is worth."""
+    turns = (
+        ((450, 1024, 4), (230, 2048, 2), (45, 4096, 2), (18, 8192, 2)),
+        ((450, 1024, 4), (230, 2048, 2), (45, 4096, 2), (18, 8192, 2)),
+        ((400, 1024, 4), (300, 2048, 2), (60, 4096, 2), (28, 8192, 2)),
+    )
+    return [
+        Stage(
+            steps, length, sequences, needle=0.09, dense=0.03, chain=0.05, keyless=0.04, pairs=0.04,
+            tracking=0.06, paraphrased=0.11,
+        )
+        for turn in turns for steps, length, sequences in turn
+    ]  # fmt: skip
+
+
+def _questions() -> list[Stage]:
+    lengths = ((130, 512, 8), (60, 1024, 4), (30, 2048, 2), (15, 4096, 2), (14, 8192, 2))
+    return [
+        Stage(
+            steps, length, sequences, needle=0.10, dense=0.03, chain=0.06, keyless=0.04, pairs=0.05,
+            tracking=0.10, paraphrased=0.24,
+        )
+        for _ in range(2) for steps, length, sequences in lengths
+    ]  # fmt: skip
+
+
 @dataclass
 class Phase:
     """Stages under one course of the learning rate."""
@@ -117,12 +144,18 @@ class TrainConfig:
     grown_hidden: int = 256
     grown_feed_forward: int = 768
     grown_shares: list[float] = field(default_factory=list)  # of the text; none: as before
+    # Then, at a rate of their own: long sequences, of the same text.
+    far: list[Stage] = field(default_factory=_far)
+    # Then, briefly: what many pages of text without a question let slip.
+    questions: list[Stage] = field(default_factory=_questions)
     scale: float = 1.0  # multiplies the steps of every stage: a larger or a smaller budget
     seed: int = 0
     learning_rate: float = 2e-3
     finish_rate: float = 1e-3  # falls to zero over the finish
     longer_rate: float = 1.5e-3
     grown_rate: float = 1e-3  # falls to zero over the phase
+    far_rate: float = 8e-4  # falls to zero over the phase
+    questions_rate: float = 4e-4  # falls to zero over the phase
     warmup: int = 300  # steps
     decay: float = 0.3  # the last share of the steps, over which the rate falls to zero
     weight_decay: float = 0.1
@@ -144,4 +177,6 @@ class TrainConfig:
             Phase(self.finish, self.finish_rate, 1.0),
             Phase(self.longer, self.longer_rate, 0.5),
             Phase(self.grown, self.grown_rate, 1.0),
+            Phase(self.far, self.far_rate, 1.0),
+            Phase(self.questions, self.questions_rate, 1.0),
         ]

@@ -114,6 +114,8 @@ class Train(Task):
             finish=[],
             longer=[],
             grown=[],
+            far=[],
+            questions=[],
             seed=config.seed,
             learning_rate=self.learning_rate,
             warmup=self.warmup,

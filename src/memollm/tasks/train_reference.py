@@ -48,7 +48,7 @@ class TrainReference(TrainConfig, Task):
             require_growth(self)
             require_shares("task.grown_shares", self.grown_shares, self.sources)
         require("task.stages", self.stages, bool(self.stages), "one stage or more")
-        for phase in ("stages", "finish", "longer", "grown"):
+        for phase in ("stages", "finish", "longer", "grown", "far", "questions"):
             for number, stage in enumerate(getattr(self, phase)):
                 self._require(f"task.{phase}[{number}]", stage)
 
