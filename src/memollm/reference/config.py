@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 
@@ -51,69 +52,60 @@ def _stages() -> list[Stage]:
     ]
 
 
+Course = Sequence[tuple[int, int, int]]  # of each stage: steps, length and sequences
+
+
+def _course(stages: Course, **shares: float) -> list[Stage]:
+    """Stages that differ in length and hold the same."""
+    return [Stage(*stage, **shares) for stage in stages]
+
+
 def _finish() -> list[Stage]:
-    lengths = {1024: 1600, 2048: 200, 4096: 20}
-    return [
-        Stage(
-            steps, length, 2, needle=0.26, dense=0.03, chain=0.05, keyless=0.14, pairs=0.14,
-            tracking=0.10,
-        )
-        for length, steps in lengths.items()
-    ]  # fmt: skip
+    return _course(
+        ((1600, 1024, 2), (200, 2048, 2), (20, 4096, 2)),
+        needle=0.26, dense=0.03, chain=0.05, keyless=0.14, pairs=0.14, tracking=0.10,
+    )  # fmt: skip
 
 
 def _longer() -> list[Stage]:
-    return [
-        Stage(
-            steps, length, sequences, needle=0.12, dense=0.02, chain=0.05, keyless=0.05, pairs=0.05,
-            tracking=0.09, paraphrased=0.10,
-        )
-        for steps, length, sequences in
-        ((2400, 512, 4), (6500, 1024, 2), (1000, 2048, 2), (120, 4096, 2))
-    ]  # fmt: skip
+    return _course(
+        ((2400, 512, 4), (6500, 1024, 2), (1000, 2048, 2), (120, 4096, 2)),
+        needle=0.12, dense=0.02, chain=0.05, keyless=0.05, pairs=0.05, tracking=0.09,
+        paraphrased=0.10,
+    )  # fmt: skip
 
 
 def _grown() -> list[Stage]:
     """All lengths in turn, three times over: the last turn is at small rates."""
     turns = (
-        ((700, 512, 8), (350, 1024, 4), (120, 2048, 2), (12, 4096, 2)),
-        ((700, 512, 8), (300, 1024, 4), (100, 2048, 2), (12, 4096, 2), (6, 8192, 2)),
-        ((700, 512, 8), (350, 1024, 4), (120, 2048, 2), (15, 4096, 2), (8, 8192, 2)),
+        *((700, 512, 8), (350, 1024, 4), (120, 2048, 2), (12, 4096, 2)),
+        *((700, 512, 8), (300, 1024, 4), (100, 2048, 2), (12, 4096, 2), (6, 8192, 2)),
+        *((700, 512, 8), (350, 1024, 4), (120, 2048, 2), (15, 4096, 2), (8, 8192, 2)),
     )
-    return [
-        Stage(
-            steps, length, sequences, needle=0.10, dense=0.03, chain=0.06, keyless=0.04, pairs=0.05,
-            tracking=0.08, paraphrased=0.14,
-        )
-        for turn in turns for steps, length, sequences in turn
-    ]  # fmt: skip
+    return _course(
+        turns, needle=0.10, dense=0.03, chain=0.06, keyless=0.04, pairs=0.05, tracking=0.08,
+        paraphrased=0.14,
+    )  # fmt: skip
 
 
 def _far() -> list[Stage]:
     """Mostly text, and long sequences of it, for what far text is worth."""
-    turns = (
-        ((450, 1024, 4), (230, 2048, 2), (45, 4096, 2), (18, 8192, 2)),
-        ((450, 1024, 4), (230, 2048, 2), (45, 4096, 2), (18, 8192, 2)),
-        ((400, 1024, 4), (300, 2048, 2), (60, 4096, 2), (28, 8192, 2)),
-    )
-    return [
-        Stage(
-            steps, length, sequences, needle=0.09, dense=0.03, chain=0.05, keyless=0.04, pairs=0.04,
-            tracking=0.06, paraphrased=0.11,
-        )
-        for turn in turns for steps, length, sequences in turn
-    ]  # fmt: skip
+    turn = ((450, 1024, 4), (230, 2048, 2), (45, 4096, 2), (18, 8192, 2))
+    last = ((400, 1024, 4), (300, 2048, 2), (60, 4096, 2), (28, 8192, 2))
+    return _course(
+        (*turn, *turn, *last),
+        needle=0.09, dense=0.03, chain=0.05, keyless=0.04, pairs=0.04, tracking=0.06,
+        paraphrased=0.11,
+    )  # fmt: skip
 
 
 def _questions() -> list[Stage]:
-    lengths = ((130, 512, 8), (60, 1024, 4), (30, 2048, 2), (15, 4096, 2), (14, 8192, 2))
-    return [
-        Stage(
-            steps, length, sequences, needle=0.10, dense=0.03, chain=0.06, keyless=0.04, pairs=0.05,
-            tracking=0.10, paraphrased=0.24,
-        )
-        for _ in range(2) for steps, length, sequences in lengths
-    ]  # fmt: skip
+    turn = ((130, 512, 8), (60, 1024, 4), (30, 2048, 2), (15, 4096, 2), (14, 8192, 2))
+    return _course(
+        (*turn, *turn),
+        needle=0.10, dense=0.03, chain=0.06, keyless=0.04, pairs=0.05, tracking=0.10,
+        paraphrased=0.24,
+    )  # fmt: skip
 
 
 @dataclass
