@@ -6,7 +6,7 @@ import os
 import sys
 from pathlib import Path
 
-CONF = Path(__file__).parent / "conf"
+CONF = Path(__file__).resolve().parent / "conf"
 USAGE = """What does a language model lose, and gain, when its KV cache forgets?
 
   python run.py                                       one cell: model, mode, all evaluations
