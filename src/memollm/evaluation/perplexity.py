@@ -67,7 +67,7 @@ class Perplexity(TextEvaluation):
     tokenizer has a BOS token, one opens every window and counts into ``context``; elsewhere a
     window's first token is fed and not scored, unless an earlier window scored it.
 
-    The default scores 16 thousand tokens, about 50 kB of English, in 4 windows.
+    The default scores 33 thousand tokens, about 110 kB of English, in 8 windows.
     """
 
     key = KEY
