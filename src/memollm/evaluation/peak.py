@@ -16,7 +16,8 @@ class Peak:
 
     On CUDA it is torch's allocator's, exact. On a CPU it is the resident memory of the process as
     Linux counts it, to a few MiB; freed memory is handed back first, so that work which reuses
-    it is not taken to need none. Other systems keep no mark that can be set back.
+    it is not taken to need none. What the C library keeps of memory freed during the work counts
+    as held: the process holds it. Other systems keep no mark that can be set back.
     """
 
     def __init__(self, device: torch.device) -> None:
