@@ -118,6 +118,11 @@ def text(lines: list[dict[str, Any]]) -> list[str]:
             bits = f", {it['bits_per_byte']:.3f} bits per byte" if "bits_per_byte" in it else ""
             where = f"windows of {it['text']}" if isinstance(it["text"], int) else it["text"]
             said.append(f"* Perplexity, {where} (n {it['n']}): {it['perplexity']:.2f}{bits}")
+        elif "trigram" in it:
+            said.append(
+                f"* Kneser-Ney trigram, {it['trigram']} (n {it['n']}): perplexity "
+                f"{it['perplexity']:.2f}"
+            )
         elif "reach" in it:
             said.append(
                 f"* The last 256 tokens of windows of {it['reach']} (n {it['n']}): perplexity "

@@ -8,7 +8,7 @@ from transformers import Qwen2ForCausalLM
 from memollm.reference.ablation import nearsighted
 from memollm.reference.config import Architecture
 from memollm.reference.model import build_model
-from memollm.reference.perplexity import reach
+from memollm.reference.perplexity import reach, sliding_windows, spread_windows
 from memollm.reference.pieces import Role
 from memollm.reference.probes import answer_span
 from memollm.reference.samples import Sample
@@ -65,3 +65,15 @@ def test_reach_grades_the_same_tokens_with_much_and_with_little_before_them():
     assert found.ratio == pytest.approx(found.far / found.near, rel=1e-6) and found.ratio < 0.9
     alike = reach(model, windows, graded=16, near=windows.shape[1] - 16)
     assert (alike.ratio, alike.stderr) == (1.0, 0.0)
+
+
+def test_windows_spread_over_the_text_and_never_count_it_twice():
+    stream = np.arange(10)
+    assert spread_windows(stream, 4, 9).tolist() == [[0, 1, 2, 3], [6, 7, 8, 9]]
+    assert spread_windows(stream, 11, 9).shape == (0, 11)
+
+
+def test_the_last_strides_of_sliding_windows_are_the_text_once():
+    windows = sliding_windows(np.arange(20), 8, 4)
+    assert windows[:, -4:].flatten().tolist() == list(range(4, 20))
+    assert sliding_windows(np.arange(7), 8, 4).shape == (0, 8)

@@ -21,11 +21,18 @@ from memollm.reference import text_path, weights_path
 from memollm.reference.ablation import nearsighted
 from memollm.reference.corpus import documents
 from memollm.reference.library import Library, build_library, encode_documents, frequent_words
-from memollm.reference.perplexity import entropies, quality, reach, spread_windows
+from memollm.reference.perplexity import (
+    entropies,
+    quality,
+    reach,
+    sliding_windows,
+    spread_windows,
+)
 from memollm.reference.probes import PROBES, exact_match
 from memollm.reference.trigram import Trigram
 
 REACHES = (1024, 4096, 8192)  # tokens of the windows that tell what far context is worth
+CONTEXT = 2048  # tokens of the windows of which the last half are scored, all text in all
 
 
 @dataclass
@@ -74,20 +81,27 @@ def _text(
     short = spread_windows(stream, 512, config.text_windows)
     found = quality(entropies(model, short), short, library)
     yield {"text": 512, "n": len(short), **vars(found)}
+    half = CONTEXT // 2
+    slid = sliding_windows(stream, CONTEXT, half)
+    if len(slid):
+        found = quality(entropies(model, slid)[:, -half:], slid[:, -half - 1 :], library)
+        yield {"text": f"{half} tokens or more before each", "n": len(slid), **vars(found)}
     long = spread_windows(stream, 4096, max(1, config.text_windows // 8))
     losses = entropies(model, long)
     for first, last in ((256, 512), (512, 1024), (1024, 2048), (2048, 4095)):
         value = float(np.exp(losses[:, first:last].mean()))
         yield {"text": f"positions {first} to {last}", "n": len(long), "perplexity": value}
     for length in REACHES:
-        windows = spread_windows(stream, length, min(config.text_windows, len(stream) // length))
+        windows = spread_windows(stream, length, config.text_windows)
         if len(windows):
             yield {"reach": length, "n": len(windows), **vars(reach(model, windows))}
     if config.train_streams:
         train = np.concatenate([np.load(path) for path in config.train_streams])
         trigram = Trigram(train, model.config.vocab_size)
-        logs = [trigram.log_probabilities(window) for window in short]
-        yield {"trigram": 512, "n": len(short), "perplexity": float(np.exp(-np.mean(logs)))}
+        for name, windows in ((512, short), (f"last {half} of {CONTEXT}", slid[:, -half - 2 :])):
+            if len(windows):
+                value = float(np.exp(-np.mean([trigram.log_probabilities(it) for it in windows])))
+                yield {"trigram": name, "n": len(windows), "perplexity": value}
 
 
 def _ablations(

@@ -24,9 +24,22 @@ def entropies(model: Qwen2ForCausalLM, windows: np.ndarray) -> np.ndarray:
 
 
 def spread_windows(stream: np.ndarray, length: int, count: int) -> np.ndarray:
-    """``count`` windows spread evenly over the stream."""
+    """At most ``count`` windows spread evenly over the stream (windows, length).
+
+    No more than fit end to end, so that a short text counts once; none where not one fits.
+    """
+    count = min(count, len(stream) // length)
+    if not count:
+        return stream[:0].reshape(0, length)
     starts = np.linspace(0, len(stream) - length, count).astype(int)
     return np.stack([stream[start : start + length] for start in starts])
+
+
+def sliding_windows(stream: np.ndarray, length: int, stride: int) -> np.ndarray:
+    """Every window (windows, length) from the stream's start that fits, ``stride`` tokens apart."""
+    if len(stream) < length:
+        return stream[:0].reshape(0, length)
+    return np.lib.stride_tricks.sliding_window_view(stream, length)[::stride]
 
 
 @dataclass(frozen=True)
