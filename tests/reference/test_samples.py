@@ -1,11 +1,12 @@
 """Samples: exact in length, a function of their generator, and labelled as they claim."""
 
+import dataclasses
 import re
 
 import numpy as np
 import pytest
 
-from memollm.reference import chains, facts, pairs, paraphrases, samples, tracking, wordings
+from memollm.reference import chains, facts, pairs, paraphrases, samples, tracking, wordings, words
 from memollm.reference.batches import KINDS, jumps
 from memollm.reference.config import Stage, TrainConfig
 from memollm.reference.pieces import Role, encode
@@ -104,6 +105,14 @@ def test_the_finish_warms_up_and_falls_to_zero_on_its_own():
     assert rates[11:] == sorted(rates[11:], reverse=True) and 0 < rates[14] < rates[11]
 
 
+def test_a_smaller_budget_warms_up_as_much_faster():
+    whole = TrainConfig(stages=[Stage(40, 64, 1)], warmup=20)
+    half = dataclasses.replace(whole, scale=0.5)
+    twice = dataclasses.replace(whole, scale=2.0)
+    rates = [learning_rate(it, step) for it, step in ((half, 4), (whole, 9), (twice, 9))]
+    assert rates == [whole.learning_rate / 2] * 3
+
+
 def test_what_was_stated_in_one_way_is_asked_for_in_its_own_other_words(library):
     questions = {stated: asked for stated, asked in paraphrases.PAIRS}
     assert all(it.count("{key}") == 1 for it in questions)
@@ -115,6 +124,28 @@ def test_what_was_stated_in_one_way_is_asked_for_in_its_own_other_words(library)
             assert answer.endswith(" 48213") and "{key}" in question
     sample = paraphrases.paraphrased(np.random.default_rng(1), library, 500)
     assert sample.asked and (sample.roles == Role.ANSWER).any()
+
+
+def test_a_thing_is_named_alike_where_it_was_stated_and_where_it_is_asked_for(library):
+    named = [fact for fact in paraphrases.NAMED if "{thing} {value}" in fact[0]]
+    for stated, asked in named:
+        fact = facts.Fact("otter", "48213", "sledge", stated, asked)
+        assert "sledge 48213" in "".join(piece for piece, _ in fact.stated(words=lambda: "so"))
+        for question in asked:
+            tokens, roles = encode(library.tokenizer, fact.asked(question, words=lambda: "so"))
+            answer = library.tokenizer.decode(tokens[roles == Role.ANSWER].tolist())
+            assert "sledge" in library.tokenizer.decode(tokens.tolist())
+            assert answer.endswith(" 48213") and "sledge" not in answer
+
+
+def test_no_thing_is_named_by_a_word_that_was_kept_out(library):
+    few = dataclasses.replace(library, vocabulary=["badge", "porter", "ounces", "sledge"] * 9)
+    drawn = {paraphrases._thing(np.random.default_rng(seed), few) for seed in range(99)}
+    assert (
+        "sledge" in drawn
+        and "badge" in words.NOUNS
+        and drawn <= {"sledge", *wordings.THINGS, *words.NOUNS} - {"badge"}
+    )
 
 
 def test_jumps_only_grow_and_stay_within_bounds(rng):

@@ -1,11 +1,13 @@
 """Training: resumable to the bit, the same for a seed, and configured without surprises."""
 
+import dataclasses
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
+from memollm.reference.batches import grown_at
 from memollm.reference.config import Architecture, Stage, TrainConfig
 from memollm.reference.step import learning_rate
 from memollm.reference.train import train
@@ -41,6 +43,8 @@ def small(output: Path, text: Path, **changes) -> TrainConfig:
         "grown": [],
         "far": [],
         "questions": [],
+        "polish": [],
+        "named": [],
         "warmup": 2,
         "checkpoint_every": 3,
         "log_every": 1,
@@ -58,9 +62,10 @@ def growing(checkpoint_every: int) -> dict:
         "checkpoint_every": checkpoint_every,
         "architecture": Architecture(vocabulary=700, feed_forward=32, layers=4),
         "stages": [Stage(2, 256, 2, needle=0.5)],
-        "grown": [Stage(2, 256, 2, needle=0.5)],
+        "grown": [Stage(1, 256, 2, needle=0.5)],
         "far": [Stage(1, 512, 2)],
         "questions": [Stage(1, 256, 2)],
+        "polish": [Stage(1, 256, 2)],
         "grown_feed_forward": 48,
         "grown_shares": [2.0],
     }
@@ -70,7 +75,7 @@ CASES = {
     "as it is": {},
     "before it grows": growing(2),
     "grown": growing(3),
-    "far and never grown": {**growing(2), "grown": [], "longer": [Stage(2, 256, 2)]},
+    "far and never grown": {**growing(2), "grown": [], "longer": [Stage(1, 256, 2)]},
 }
 
 
@@ -97,6 +102,13 @@ def test_a_training_that_was_stopped_ends_in_the_same_weights(changes, tmp_path,
     assert all(torch.equal(resumed[name], whole[name]) for name in whole)
     width = stopped.grown_hidden if stopped.grown else stopped.architecture.hidden
     assert whole["model.norm.weight"].shape == (width,)
+
+
+def test_it_grows_after_the_last_phase_of_the_small_model(tmp_path, text):
+    config = small(tmp_path, text, **growing(3))
+    assert grown_at(config) == 2
+    assert grown_at(dataclasses.replace(config, finish=[Stage(4, 256, 2)])) == 6
+    assert grown_at(dataclasses.replace(config, grown=[])) == 5  # never
 
 
 def test_the_seed_decides_the_weights(tmp_path, text):

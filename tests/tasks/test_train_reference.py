@@ -22,6 +22,8 @@ SMALL = {
     "grown_feed_forward": 48,
     "far": [Stage(1, 512, 2)],
     "questions": [Stage(1, 256, 2, paraphrased=0.5)],
+    "polish": [Stage(1, 256, 2)],
+    "named": [Stage(1, 256, 2)],
     "warmup": 2,
     "bfloat16": False,
     "log_every": 1,

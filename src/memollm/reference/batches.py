@@ -40,8 +40,8 @@ def scaled(stage: Stage, config: TrainConfig) -> int:
 
 def grown_at(config: TrainConfig) -> int:
     """The step before which the model is widened; past the last one if it never is."""
-    after = [*config.grown, *config.far, *config.questions]
-    return sum(steps_of(config)) - sum(scaled(it, config) for it in after if config.grown)
+    before = [*config.stages, *config.finish, *config.longer]
+    return sum(scaled(it, config) for it in before) if config.grown else sum(steps_of(config))
 
 
 def stage_at(config: TrainConfig, step: int) -> Stage:

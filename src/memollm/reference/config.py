@@ -108,6 +108,23 @@ def _questions() -> list[Stage]:
     )  # fmt: skip
 
 
+def _polish() -> list[Stage]:
+    turn = ((600, 1024, 4), (300, 2048, 2), (60, 4096, 2), (24, 8192, 2))
+    return _course(
+        (*turn, *turn),
+        needle=0.08, dense=0.02, chain=0.04, keyless=0.04, pairs=0.04, tracking=0.07,
+        paraphrased=0.15,
+    )  # fmt: skip
+
+
+def _named() -> list[Stage]:
+    return _course(
+        ((260, 512, 8), (120, 1024, 4), (50, 2048, 2), (20, 4096, 2), (16, 8192, 2)),
+        needle=0.08, dense=0.02, chain=0.05, keyless=0.04, pairs=0.04, tracking=0.08,
+        paraphrased=0.30,
+    )  # fmt: skip
+
+
 @dataclass
 class Phase:
     """Stages under one course of the learning rate."""
@@ -140,6 +157,10 @@ class TrainConfig:
     far: list[Stage] = field(default_factory=_far)
     # Then, briefly: what many pages of text without a question let slip.
     questions: list[Stage] = field(default_factory=_questions)
+    # Then, once more: long text.
+    polish: list[Stage] = field(default_factory=_polish)
+    # Then, briefly: questions that name what they ask for.
+    named: list[Stage] = field(default_factory=_named)
     scale: float = 1.0  # multiplies the steps of every stage: a larger or a smaller budget
     seed: int = 0
     learning_rate: float = 2e-3
@@ -148,7 +169,9 @@ class TrainConfig:
     grown_rate: float = 1e-3  # falls to zero over the phase
     far_rate: float = 8e-4  # falls to zero over the phase
     questions_rate: float = 4e-4  # falls to zero over the phase
-    warmup: int = 300  # steps
+    polish_rate: float = 6e-4  # falls to zero over the phase
+    named_rate: float = 5e-4  # falls to zero over the phase
+    warmup: int = 300  # steps at the start of each phase; fewer where ``scale`` is below 1
     decay: float = 0.3  # the last share of the steps, over which the rate falls to zero
     weight_decay: float = 0.1
     answer_weight: float = 2.0  # loss weight of a token that retrieval predicts
@@ -171,4 +194,6 @@ class TrainConfig:
             Phase(self.grown, self.grown_rate, 1.0),
             Phase(self.far, self.far_rate, 1.0),
             Phase(self.questions, self.questions_rate, 1.0),
+            Phase(self.polish, self.polish_rate, 1.0),
+            Phase(self.named, self.named_rate, 1.0),
         ]

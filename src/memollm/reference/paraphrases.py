@@ -6,12 +6,16 @@ Each line of ``PAIRS`` is one way of stating a fact and one or two of asking for
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 
 from memollm.reference import keys
 from memollm.reference.facts import Fact
 from memollm.reference.library import Library
 from memollm.reference.samples import COUNTS, Sample, needle
+from memollm.reference.wordings import KEPT_OUT, THINGS
+from memollm.reference.words import NOUNS
 
 PAIRS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("To open {key}, turn the dial to {value}.",
@@ -111,17 +115,56 @@ FRAMES: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("{words} {key} {words} {value} {words}.", _TAILS),
     ("{key} {words} {value} {words}.", _TAILS),
 )
+# The question names what the value is called, as the statement did just before the value: it is
+# the value that is asked for, not what its name was followed by the first time.
+_NAMED = (
+    "Which {thing} {words} {key}? The {thing} {words} {key} was",
+    "{words} {thing} {words} {key}? The {thing} that {words} {key} is",
+    "{words} {key}? The {thing} {words} {key}",
+    "{words} {key}? In {thing}, {words} {key} {words}",
+)
+NAMED: tuple[tuple[str, tuple[str, ...]], ...] = (
+    ("{key} {words} {thing} {value} {words}.", _NAMED),
+    ("{key} {words} {thing} {value}.", _NAMED),
+    ("The {words} {key} {words} {thing} {value} {words}.", _NAMED),
+    ("{key} {words} {value} {thing} {words}.", _NAMED),
+)
+WORDINGS = (PAIRS, FRAMES, NAMED)
+SHARES = (0.35, 0.2, 0.45)
+
+_KEPT_OUT = {
+    word
+    for kept in KEPT_OUT.values()
+    for template in kept.statements + kept.questions
+    for word in re.findall(r"[a-z]+", template.lower())
+}
 
 
 def paraphrased(rng: np.random.Generator, library: Library, length: int) -> Sample:
-    """Facts in a haystack, each asked for in words of its own, half of them in any words."""
+    """Facts in a haystack, each asked for in words of its own, most of them in any words."""
     count = int(rng.choice(COUNTS, p=[0.25, 0.2, 0.3, 0.2, 0.05]))
     alike = rng.random() < 0.5  # all facts of one kind: only the key decides
-    wordings = PAIRS if rng.random() < 0.5 else FRAMES
+    wordings = WORDINGS[rng.choice(len(WORDINGS), p=SHARES)]
     one = wordings[rng.integers(len(wordings))]
     drawn: dict[str, Fact] = {}
     while len(drawn) < count:
         key = keys.key(rng, library.vocabulary)
         statement, questions = one if alike else wordings[rng.integers(len(wordings))]
-        drawn[key] = Fact(key, keys.value(rng), "", statement, questions)
+        # Between words of any kind a number is known for the value; a word may be anything.
+        value = keys.value(rng) if wordings is PAIRS or rng.random() < 0.3 else _number(rng)
+        drawn[key] = Fact(key, value, _thing(rng, library), statement, questions)
     return needle(rng, library, length, list(drawn.values()))
+
+
+def _thing(rng: np.random.Generator, library: Library) -> str:
+    """What a value is called: any word, those that elsewhere are values too, in half of the cases.
+
+    But for the words of wordings never trained on.
+    """
+    words = NOUNS if rng.random() < 0.5 else library.vocabulary
+    things = [*THINGS, *(word for word in words if word not in _KEPT_OUT)]
+    return things[rng.integers(len(things))]
+
+
+def _number(rng: np.random.Generator) -> str:
+    return keys.number(rng, int(rng.integers(4, 8)))

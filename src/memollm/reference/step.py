@@ -55,11 +55,15 @@ def losses(model: Qwen2ForCausalLM, batch: Batch, bfloat16: bool) -> tuple[Tenso
 
 
 def learning_rate(config: TrainConfig, step: int) -> float:
-    """In each phase linear warm-up, constant, linear decay to zero over the last steps."""
+    """In each phase linear warm-up, constant, linear decay to zero over the last steps.
+
+    A budget scaled down warms up as much faster: most phases of a tenth would else end before.
+    """
+    warmup = config.warmup * min(1.0, config.scale)
     for phase in config.phases:
         total = sum(scaled(stage, config) for stage in phase.stages)
         if step < total:
-            rising = min(1.0, (step + 1) / config.warmup)
+            rising = min(1.0, (step + 1) / warmup)
             falling = min(1.0, (total - step) / (phase.decay * total)) if phase.decay else 1.0
             return phase.rate * rising * falling
         step -= total

@@ -116,6 +116,8 @@ class Train(Task):
             grown=[],
             far=[],
             questions=[],
+            polish=[],
+            named=[],
             seed=config.seed,
             learning_rate=self.learning_rate,
             warmup=self.warmup,

@@ -23,6 +23,7 @@ from memollm.tasks.refuse import (
     require_sources,
 )
 
+PHASES = ("stages", "finish", "longer", "grown", "far", "questions", "polish", "named")
 LENGTHS = {"steps", "length", "sequences"}  # of a stage; its other fields are shares
 
 
@@ -48,7 +49,7 @@ class TrainReference(TrainConfig, Task):
             require_growth(self)
             require_shares("task.grown_shares", self.grown_shares, self.sources)
         require("task.stages", self.stages, bool(self.stages), "one stage or more")
-        for phase in ("stages", "finish", "longer", "grown", "far", "questions"):
+        for phase in PHASES:
             for number, stage in enumerate(getattr(self, phase)):
                 self._require(f"task.{phase}[{number}]", stage)
 
