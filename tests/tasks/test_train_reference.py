@@ -17,13 +17,13 @@ SMALL = {
     "architecture": Architecture(vocabulary=700, feed_forward=32, layers=4),
     "stages": [Stage(3, 384, 2, needle=0.5)],
     "finish": [],
-    "longer": [Stage(2, 384, 2, paraphrased=0.5)],
+    "longer": [Stage(1, 384, 2, paraphrased=0.5)],
     "grown": [Stage(2, 384, 2, needle=0.5)],
     "grown_feed_forward": 48,
     "far": [Stage(1, 512, 2)],
-    "questions": [Stage(1, 256, 2, paraphrased=0.5)],
-    "polish": [Stage(1, 256, 2)],
-    "named": [Stage(1, 256, 2)],
+    "questions": [],
+    "polish": [],
+    "named": [],
     "warmup": 2,
     "bfloat16": False,
     "log_every": 1,
@@ -61,7 +61,7 @@ def test_one_process_two_and_a_stopped_training_end_alike(text, tmp_path, monkey
         [(two[name].float() - it.float()).abs().flatten() for name, it in whole.items()]
     )
     # Gradients are summed in another order, and Adam divides by their size where they are next to
-    # nothing; where they are not summed at all it is 2.3e-3, and a third of the learning rate.
+    # nothing; where they are not summed at all it is 2.6e-3, and a third of the learning rate.
     assert moved.mean() < 5e-4
 
     saved = checkpoint.save
