@@ -115,7 +115,7 @@ FRAMES: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("{words} {key} {words} {value} {words}.", _TAILS),
     ("{key} {words} {value} {words}.", _TAILS),
 )
-# The question names what the value is called, as the statement did just before the value: it is
+# The question names what the value is called, as the statement did beside the value: it is
 # the value that is asked for, not what its name was followed by the first time.
 _NAMED = (
     "Which {thing} {words} {key}? The {thing} {words} {key} was",
