@@ -57,7 +57,7 @@ def losses(model: Qwen2ForCausalLM, batch: Batch, bfloat16: bool) -> tuple[Tenso
 def learning_rate(config: TrainConfig, step: int) -> float:
     """In each phase linear warm-up, constant, linear decay to zero over the last steps.
 
-    A budget scaled down warms up as much faster: half of the phases of a tenth would else end before.
+    A budget scaled down warms up as much faster: half the phases of a tenth would end first.
     """
     warmup = config.warmup * min(1.0, config.scale)
     for phase in config.phases:
