@@ -122,3 +122,26 @@ def test_the_rate_rises_stays_and_falls_to_nearly_nothing(tmp_path, text):
     config = small(tmp_path, text, warmup=2, decay=0.5)
     rates = [learning_rate(config, step) / config.learning_rate for step in range(6)]
     assert rates == pytest.approx([1 / 2, 1, 1, 1, 2 / 3, 1 / 3])
+
+
+def test_weights_of_another_training_go_on_where_a_phase_begins(tmp_path, text):
+    first = train(small(tmp_path / "first", text, **growing(3)))
+    kept, notebook = weights(first), Notebook()
+    later = growing(3) | {"questions": [Stage(2, 256, 2)], "from_model": str(first)}
+    still = {**later, "far_rate": 0.0, "questions_rate": 0.0, "polish_rate": 0.0}
+    resting = weights(
+        train(small(tmp_path / "rest", text, from_phase="questions", **still), notebook)
+    )
+    assert notebook.steps == [4, 5, 6]  # after stages (2), grown (1) and far (1)
+    assert all(torch.equal(resting[name], it) for name, it in kept.items())
+    moving = weights(train(small(tmp_path / "move", text, from_phase="questions", **later)))
+    assert any(not torch.equal(moving[name], it) for name, it in kept.items())
+
+
+def test_weights_of_other_tokens_are_refused(tmp_path, text):
+    first = train(small(tmp_path / "first", text))
+    tale = tmp_path / "tale.txt"
+    tale.write_text("Whales sing beneath drifting ice, quoth an ancient mariner.\n" * 500)
+    config = small(tmp_path / "second", tale, from_model=str(first), from_phase="stages")
+    with pytest.raises(ValueError, match=r"task\.from_model=.* its tokens are not those"):
+        train(config)

@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import load_file
 
 from memollm import errand, record
-from memollm.reference import checkpoint
+from memollm.reference import checkpoint, weights_path
 from memollm.reference.config import Architecture, Stage
 from memollm.replay import composed
 from memollm.tasks.train_reference import TrainReference
@@ -103,6 +103,22 @@ REFUSED = [
     ({"grown_shares": [1.0, 1.0]}, r"task.grown_shares=\[1.0, 1.0\] is not allowed, .* each of 1"),
     ({"architecture": Architecture(layers=3)}, "task.architecture.layers=3 .* task.grown"),
     ({"stages": []}, r"task.stages=\[\] is not allowed"),
+    ({"from_phase": "polisch"}, "task.from_phase='polisch' is not .* did you mean 'polish'"),
+    ({"from_phase": "far"}, "task.from_model= is not allowed, it must be a folder with"),
+    ({"from_model": "nowhere", "from_phase": "far"}, "from_model=nowhere .* with config.json"),
+    (
+        {"from_model": str(weights_path()), "from_phase": "far"},
+        "of vocab_size 700 to begin far, not of 3",
+    ),
+    (
+        {
+            "from_model": str(weights_path()),
+            "from_phase": "finish",
+            "architecture": Architecture(),
+            "grown_feed_forward": 768,
+        },
+        "of hidden_size 192 to begin finish, not of 256",
+    ),
 ]
 
 

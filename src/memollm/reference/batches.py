@@ -38,10 +38,23 @@ def scaled(stage: Stage, config: TrainConfig) -> int:
     return max(1, round(stage.steps * config.scale))
 
 
+def begins_at(config: TrainConfig, name: str) -> int:
+    """The first step of the phase of that name.
+
+    Raises:
+        KeyError: if there is none.
+    """
+    step = 0
+    for phase in config.phases:
+        if phase.name == name:
+            return step
+        step += sum(scaled(stage, config) for stage in phase.stages)
+    raise KeyError(name)
+
+
 def grown_at(config: TrainConfig) -> int:
     """The step before which the model is widened; past the last one if it never is."""
-    before = [*config.stages, *config.finish, *config.longer]
-    return sum(scaled(it, config) for it in before) if config.grown else sum(steps_of(config))
+    return begins_at(config, "grown") if config.grown else sum(steps_of(config))
 
 
 def stage_at(config: TrainConfig, step: int) -> Stage:

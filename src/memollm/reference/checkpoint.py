@@ -10,6 +10,8 @@ import os
 from pathlib import Path
 
 import torch
+from safetensors.torch import load_file
+from tokenizers import Tokenizer
 from torch import nn
 
 NAME = "checkpoint.pt"
@@ -40,3 +42,20 @@ def load(folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> in
     model.load_state_dict(state["model"])
     optimizer.load_state_dict(state["optimizer"])
     return state["step"]
+
+
+def take_weights(model: nn.Module, folder: Path, tokenizer: Tokenizer) -> None:
+    """Give ``model`` the weights of an equal one, as ``from_pretrained`` reads it from a folder.
+
+    Raises:
+        ValueError: if that one has other tokens; what it says would mean something else.
+    """
+    theirs = Tokenizer.from_file(str(folder / "tokenizer.json")).get_vocab()
+    if theirs != tokenizer.get_vocab():
+        raise ValueError(
+            f"task.from_model={folder} is not allowed, its tokens are not those of task.sources: "
+            "train on the text that it was trained on"
+        )
+    found = load_file(folder / "model.safetensors")
+    missing, unknown = model.load_state_dict(found, strict=False)
+    assert set(missing) <= {"lm_head.weight"} and not unknown, (missing, unknown)  # tied

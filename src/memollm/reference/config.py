@@ -129,6 +129,7 @@ def _named() -> list[Stage]:
 class Phase:
     """Stages under one course of the learning rate."""
 
+    name: str  # of the field that has its stages
     stages: list[Stage]
     rate: float  # after a warm-up
     decay: float  # the last share of the steps, over which the rate falls to zero
@@ -161,6 +162,10 @@ class TrainConfig:
     polish: list[Stage] = field(default_factory=_polish)
     # Then, briefly: questions that name what they ask for.
     named: list[Stage] = field(default_factory=_named)
+    # Weights to begin with, a folder of an equal model, and the phase whose first step is next;
+    # without them training begins with the first phase, from the circuit.
+    from_model: str = ""
+    from_phase: str = ""
     scale: float = 1.0  # multiplies the steps of every stage: a larger or a smaller budget
     seed: int = 0
     learning_rate: float = 2e-3
@@ -187,13 +192,14 @@ class TrainConfig:
     @property
     def phases(self) -> list[Phase]:
         """All of it, in order."""
-        return [
-            Phase(self.stages, self.learning_rate, self.decay),
-            Phase(self.finish, self.finish_rate, 1.0),
-            Phase(self.longer, self.longer_rate, 0.5),
-            Phase(self.grown, self.grown_rate, 1.0),
-            Phase(self.far, self.far_rate, 1.0),
-            Phase(self.questions, self.questions_rate, 1.0),
-            Phase(self.polish, self.polish_rate, 1.0),
-            Phase(self.named, self.named_rate, 1.0),
-        ]
+        courses = {
+            "stages": (self.learning_rate, self.decay),
+            "finish": (self.finish_rate, 1.0),
+            "longer": (self.longer_rate, 0.5),
+            "grown": (self.grown_rate, 1.0),
+            "far": (self.far_rate, 1.0),
+            "questions": (self.questions_rate, 1.0),
+            "polish": (self.polish_rate, 1.0),
+            "named": (self.named_rate, 1.0),
+        }
+        return [Phase(name, getattr(self, name), *course) for name, course in courses.items()]

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from transformers import Qwen2ForCausalLM
 
 from memollm.reference import checkpoint
-from memollm.reference.batches import draw_batch, grown_at, steps_of
+from memollm.reference.batches import begins_at, draw_batch, grown_at, steps_of
 from memollm.reference.blocked import use_blocks
 from memollm.reference.config import TrainConfig
 from memollm.reference.grow import widen
@@ -78,11 +78,15 @@ def _work(team: Team, config: TrainConfig, tracker: Tracker | None, build: Build
     torch.manual_seed(config.seed)
     model = build(config, library)
     growing, total = grown_at(config), sum(steps_of(config))
-    if checkpoint.step_of(output) > growing:
+    begins = begins_at(config, config.from_phase) if config.from_phase else 0
+    saved = checkpoint.step_of(output)
+    if max(begins, saved) > growing:
         model = grow(model, config, library)
+    if config.from_model and not saved:
+        checkpoint.take_weights(model, Path(config.from_model), library.tokenizer)
     nn.Module.to(model, config.device).train()
     optimizer = build_optimizer(model, config)
-    start = checkpoint.load(output, model, optimizer)
+    start = checkpoint.load(output, model, optimizer) or begins
     with Progress(*COLUMNS, disable=team.rank > 0) as progress:
         task = progress.add_task("training", total=total, completed=start, losses="")
         for step in range(start, total):

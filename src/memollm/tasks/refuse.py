@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+from memollm.registry import refusal
 
 SIZES = ("vocabulary", "hidden", "layers", "heads", "kv_heads", "head_dim", "feed_forward")
 CIRCUIT = {"heads": 4, "kv_heads": 2, "head_dim": 64}  # what the hand-made circuit is built for
@@ -72,3 +75,28 @@ def require_growth(training: Any) -> None:
         found = getattr(training, f"grown_{name}")
         require(f"task.grown_{name}", found, found >= size,
                 f">= {size}, or task.grown=[]")  # fmt: skip
+
+
+def require_beginning(training: Any) -> None:
+    """A model to begin with, of the sizes that its phase begins with."""
+    names = [phase.name for phase in training.phases]
+    if training.from_phase not in names:
+        raise refusal("task.from_phase", training.from_phase, names)
+    folder = Path(training.from_model)
+    for name in ("config.json", "model.safetensors", "tokenizer.json"):
+        there = bool(training.from_model) and (folder / name).is_file()
+        require("task.from_model", training.from_model, there, f"a folder with {name}")
+    it = training.architecture
+    sizes = {"vocab_size": it.vocabulary, "num_hidden_layers": it.layers}
+    sizes |= {"num_attention_heads": it.heads, "num_key_value_heads": it.kv_heads}
+    wide = training.grown and names.index("grown") < names.index(training.from_phase)
+    sizes |= {
+        "head_dim": it.head_dim,
+        "hidden_size": training.grown_hidden if wide else it.hidden,
+        "intermediate_size": training.grown_feed_forward if wide else it.feed_forward,
+    }
+    found = json.loads((folder / "config.json").read_text())
+    for name, size in sizes.items():
+        require("task.from_model", training.from_model, found.get(name) == size,
+                f"a model of {name} {size} to begin {training.from_phase}, "
+                f"not of {found.get(name)}")  # fmt: skip

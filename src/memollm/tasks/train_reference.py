@@ -17,13 +17,13 @@ from memollm.tasks.notebook import Notebook
 from memollm.tasks.refuse import (
     require,
     require_architecture,
+    require_beginning,
     require_circuit,
     require_growth,
     require_shares,
     require_sources,
 )
 
-PHASES = ("stages", "finish", "longer", "grown", "far", "questions", "polish", "named")
 LENGTHS = {"steps", "length", "sequences"}  # of a stage; its other fields are shares
 
 
@@ -32,8 +32,10 @@ LENGTHS = {"steps", "length", "sequences"}  # of a stage; its other fields are s
 class TrainReference(TrainConfig, Task):
     """Trains the reference model; the same command goes on with a training that was stopped.
 
-    The cell's model is not read: the recipe begins with an untrained one. The model lies in
-    ``output/model``; without an ``output`` in ``<outputs>/trained/<its own name>``.
+    The cell's model is not read: the recipe begins with an untrained one, or with the weights of
+    ``from_model`` where the phase ``from_phase`` begins (no optimizer's state comes with them).
+    The model lies in ``output/model``; without an ``output`` in
+    ``<outputs>/trained/<its own name>``.
     """
 
     def prepare(self, config: Any) -> None:
@@ -49,9 +51,11 @@ class TrainReference(TrainConfig, Task):
             require_growth(self)
             require_shares("task.grown_shares", self.grown_shares, self.sources)
         require("task.stages", self.stages, bool(self.stages), "one stage or more")
-        for phase in PHASES:
-            for number, stage in enumerate(getattr(self, phase)):
-                self._require(f"task.{phase}[{number}]", stage)
+        for phase in self.phases:
+            for number, stage in enumerate(phase.stages):
+                self._require(f"task.{phase.name}[{number}]", stage)
+        if self.from_model or self.from_phase:
+            require_beginning(self)
 
     def _require(self, key: str, stage: Stage) -> None:
         longest = self.architecture.max_positions
