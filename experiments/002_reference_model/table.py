@@ -124,10 +124,11 @@ def text(lines: list[dict[str, Any]]) -> list[str]:
                 f"{it['perplexity']:.2f}"
             )
         elif "reach" in it:
+            error = "" if it["stderr"] is None else f" ± {it['stderr']:.3f}"
             said.append(
                 f"* The last 256 tokens of windows of {it['reach']} (n {it['n']}): perplexity "
                 f"{it['far']:.2f} with all before them, {it['near']:.2f} with 256 tokens: ratio "
-                f"{it['ratio']:.3f} ± {it['stderr']:.3f}"
+                f"{it['ratio']:.3f}{error}"
             )
         elif "cut" in it:
             cut = ", ".join(map(str, it["cut"])) or "none"

@@ -65,6 +65,7 @@ def test_reach_grades_the_same_tokens_with_much_and_with_little_before_them():
     assert found.ratio == pytest.approx(found.far / found.near, rel=1e-6) and found.ratio < 0.9
     alike = reach(model, windows, graded=16, near=windows.shape[1] - 16)
     assert (alike.ratio, alike.stderr) == (1.0, 0.0)
+    assert reach(model, windows[:1], graded=16, near=16).stderr is None
 
 
 def test_windows_spread_over_the_text_and_never_count_it_twice():

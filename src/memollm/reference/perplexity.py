@@ -49,7 +49,7 @@ class Reach:
     far: float  # perplexity
     near: float
     ratio: float  # far / near
-    stderr: float  # of the ratio, over windows
+    stderr: float | None  # of the ratio, over windows; one window has none
 
 
 @torch.no_grad()
@@ -64,10 +64,8 @@ def reach(
     near_nll = entropies(model, windows[:, -(graded + near) :])[:, -graded:].mean(1)
     gain = far_nll - near_nll
     ratio = float(np.exp(gain.mean()))
-    error = float(gain.std(ddof=1) / len(gain) ** 0.5) if len(gain) > 1 else float("nan")
-    return Reach(
-        float(np.exp(far_nll.mean())), float(np.exp(near_nll.mean())), ratio, ratio * error
-    )
+    error = ratio * float(gain.std(ddof=1) / len(gain) ** 0.5) if len(gain) > 1 else None
+    return Reach(float(np.exp(far_nll.mean())), float(np.exp(near_nll.mean())), ratio, error)
 
 
 @dataclass(frozen=True)
