@@ -37,6 +37,7 @@ ORDER = (  # of the rows within a budget
     WINDOW + ", once at the end", PRESS_WINDOW,
 )  # fmt: skip
 ONCE = ", once at the end"  # of the context, as a press does it
+REHEARSED = ", rehearsed"  # a strength given at birth that attention adds to
 CHUNK = 256  # tokens between two applications of retention otherwise
 ALPHA = 0.05
 
@@ -76,8 +77,9 @@ def method(config: Mapping[str, Any]) -> str:
     if memory["policy"]["name_"] != "ebbinghaus":
         at_once = ONCE if memory["prefill_chunk"] > CHUNK else ""
         return memory["policy"]["name_"] + at_once
-    if (memory.get("birth") or {}).get("name_") == "learned":
-        return "learned strength"
+    birth = memory.get("birth") or {}
+    if birth.get("name_", "rehearsed") != "rehearsed":
+        return f"{birth['name_']} strength" + (REHEARSED if birth.get("rehearsed") else "")
     if memory["reinforcement"] == 0 and memory["recall_threshold"] is None:
         return "constant strength"
     names = {"exponential": "rehearsed (ebbinghaus)", "power_law": "power law"}
@@ -92,7 +94,11 @@ def budget(config: Mapping[str, Any]) -> float:
 
 
 def rows(cells: Sequence[Cell]) -> list[Row]:
-    """All methods and budgets that answered anything with the question unseen."""
+    """All methods and budgets that answered anything with the question unseen.
+
+    Raises:
+        ValueError: two cells of one row have memories of different settings.
+    """
     found: dict[tuple[str, float], dict[str, Cell]] = {}
     for cell in cells:  # the newest last
         config = cell.record.config
@@ -100,9 +106,23 @@ def rows(cells: Sequence[Cell]) -> list[Row]:
         for (evaluation, metric), _ in COLUMNS.items():
             result = cell.record.results.get(evaluation)
             if result is not None and metric in result.metrics:
-                found.setdefault(key, {})[evaluation] = cell
+                row = found.setdefault(key, {})
+                _require_alike([*row.values(), cell], key[0])
+                row[evaluation] = cell
     made = [Row(name, share, those) for (name, share), those in found.items()]
     return sorted(made, key=lambda it: (-it.budget, _rank(it.method), it.method))
+
+
+def _require_alike(cells: Sequence[Cell], name: str) -> None:
+    """One row is one method: what its cells' memories are set to must not differ."""
+    first, last = cells[0], cells[-1]
+    ours, theirs = (it.record.config.get("memory") or {} for it in (first, last))
+    differ = sorted(key for key in {*ours, *theirs} if ours.get(key) != theirs.get(key))
+    if differ:
+        raise ValueError(
+            f"{first.folder} and {last.folder} would both be the row {name!r}, but differ in "
+            f"memory.{', memory.'.join(differ)}: name one of their folders alone"
+        )
 
 
 def _rank(name: str) -> int:

@@ -72,6 +72,22 @@ def test_a_row_for_each_method_with_both_differences(cells):
     }  # a press is held against streaming_llm, which is not here
 
 
+def test_a_strength_given_at_birth_has_a_row_of_its_own(tmp_path):
+    for number, birth in enumerate(("surprisal", "key_norm", "rehearsed")):
+        leave(tmp_path / str(number), [True] * 30, memory(birth=birth))
+    names = [it.method for it in suite.rows(read([tmp_path]).cells)]
+    assert names == ["rehearsed (ebbinghaus)", "key_norm strength", "surprisal strength"]
+
+
+def test_a_row_is_not_made_of_two_memories(tmp_path):
+    leave(tmp_path / "0", [True] * 30, memory())
+    leave(tmp_path / "1", [False] * 30, memory())  # measured again: the newest counts
+    assert suite.rows(read([tmp_path]).cells)[0].cells["needle"].folder == tmp_path / "1"
+    leave(tmp_path / "2", [True] * 30, {**memory(), "sinks": 0, "recent": 1})
+    with pytest.raises(ValueError, match=r"'rehearsed \(ebbinghaus\)'.*memory.recent, memory.sinks"):
+        suite.rows(read([tmp_path]).cells)
+
+
 def test_the_table_says_what_is_the_same_and_what_is_luck(cells):
     made = suite.rows(cells)
     text = suite.markdown(made, suite.entries(made))
