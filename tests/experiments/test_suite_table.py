@@ -84,7 +84,9 @@ def test_a_row_is_not_made_of_two_memories(tmp_path):
     leave(tmp_path / "1", [False] * 30, memory())  # measured again: the newest counts
     assert suite.rows(read([tmp_path]).cells)[0].cells["needle"].folder == tmp_path / "1"
     leave(tmp_path / "2", [True] * 30, {**memory(), "sinks": 0, "recent": 1})
-    with pytest.raises(ValueError, match=r"'rehearsed \(ebbinghaus\)'.*memory.recent, memory.sinks"):
+    with pytest.raises(
+        ValueError, match=r"'rehearsed \(ebbinghaus\)'.*memory.recent, memory.sinks"
+    ):
         suite.rows(read([tmp_path]).cells)
 
 
