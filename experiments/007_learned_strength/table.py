@@ -15,7 +15,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import matplotlib
 
@@ -23,6 +23,9 @@ matplotlib.use("Agg")
 
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.text import Annotation
+from matplotlib.transforms import Bbox
 
 from memollm import samples
 from memollm.record import folders_below, load
@@ -37,6 +40,11 @@ ORDER = (
 SHARED = {  # settings that all rows have; what a record does not say is the default
     "layer_fraction": 1.0, "prefill_chunk": 256, "budget_length": 0, "granularity": "layer",
 }  # fmt: skip
+# Where a point's name may stand, in points from it, the best first.
+BESIDE: tuple[tuple[tuple[int, int], Literal["left", "right"]], ...] = (
+    ((5, 4), "left"), ((5, -11), "left"), ((-5, 4), "right"), ((-5, -11), "right"),
+    ((5, 14), "left"), ((-5, 14), "right"), ((5, -21), "left"), ((-5, -21), "right"),
+)  # fmt: skip
 Sample = Mapping[str, Any]
 
 
@@ -154,6 +162,21 @@ def table(found: Mapping[tuple[float | None, str], Row]) -> str:
     return "\n".join(lines)
 
 
+def part(panel: Axes) -> None:
+    """Move each name to where it lies on no other name and no point, if there is such a place."""
+    names = [it for it in panel.texts if isinstance(it, Annotation)]
+    points = [panel.transData.transform(it.xy) for it in names]
+    placed: list[Bbox] = []
+    for name in names:
+        for offset, alignment in BESIDE:
+            name.set_position(offset)
+            name.set_horizontalalignment(alignment)
+            box = name.get_window_extent()
+            if not box.count_overlaps(placed) and not any(box.contains(*it) for it in points):
+                break
+        placed.append(name.get_window_extent())
+
+
 def picture(found: Mapping[tuple[float | None, str], Row], path: Path) -> None:
     """Needles and perplexity of every method but the window's double, a panel for each budget."""
     budgets = sorted({it for it, name in found if name == LEARNED and it}, reverse=True)
@@ -170,14 +193,15 @@ def picture(found: Mapping[tuple[float | None, str], Row], path: Path) -> None:
             place = perplexity.value(row.of(perplexity)), needles.value(row.of(needles))
             told = "black" if name == UNTOUCHED else "C3" if LEARNED in name else "C0"
             panel.plot(*place, "o", color=told)
-            below = name in (UNTOUCHED, "window", "snapkv")
-            offset = (5, -11) if below else (5, 4)
-            panel.annotate(name, place, textcoords="offset points", xytext=offset, fontsize=8)
+            panel.annotate(name, place, textcoords="offset points", xytext=BESIDE[0][0], fontsize=8)
         panel.margins(x=0.12)
         panel.set_title(f"{budget:.0%} of the tokens kept")
         panel.set_xlabel("perplexity, windows of 2048 (lower is better)")
         panel.grid(alpha=0.3)
     panels[0][0].set_ylabel("needles of 1024 tokens answered, % (question unseen)")
+    figure.draw_without_rendering()
+    for panel in panels[0]:
+        part(panel)
     figure.savefig(path, dpi=110)
 
 
