@@ -1,6 +1,7 @@
 """Every part has its yaml, every yaml its part, and every choice composes."""
 
 import dataclasses
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,11 @@ CHOICES = [(group, path.stem) for group in GROUPS for path in sorted((CONF / gro
 def composed(*overrides: str) -> RunConfig:
     with initialize_config_dir(str(CONF), version_base="1.3"):
         return live(compose("config", overrides=list(overrides)))
+
+
+@cache  # a cell takes a quarter of a second to compose, and two tests look at each
+def requested(experiment: str) -> cells.Request:
+    return cells.requested(CONF, [f"experiment={experiment}"], multirun=False)
 
 
 @pytest.mark.parametrize("group", GROUPS)
@@ -55,7 +61,7 @@ def test_every_choice_composes_into_a_part(group, name):
 )
 def test_every_experiment_composes_and_says_how_it_is_run(path):
     assert path.read_text().splitlines()[1] == f"# python run.py experiment={path.stem}"
-    request = cells.requested(CONF, [f"experiment={path.stem}"], multirun=False)
+    request = requested(path.stem)
     assert request.multirun == (len(request.cells) > 1)
 
 
@@ -172,7 +178,7 @@ def test_every_evaluation_can_be_had_in_little(name):
     ],
 )
 def test_an_experiment_is_planned_with_each_cell_once(experiment, asked, distinct, tmp_path):
-    request = cells.requested(CONF, [f"experiment={experiment}"], multirun=False)
+    request = requested(experiment)
     planned = sweep.plan(request.cells, [""] * asked, tmp_path)
     assert [it.state for it in planned].count(sweep.State.new) == distinct
     assert len({it.number for it in planned}) == asked
