@@ -107,15 +107,14 @@ def rows(cells: Sequence[Cell]) -> list[Row]:
             result = cell.record.results.get(evaluation)
             if result is not None and metric in result.metrics:
                 row = found.setdefault(key, {})
-                _require_alike([*row.values(), cell], key[0])
+                _require_alike(next(iter(row.values()), cell), cell, key[0])
                 row[evaluation] = cell
     made = [Row(name, share, those) for (name, share), those in found.items()]
     return sorted(made, key=lambda it: (-it.budget, _rank(it.method), it.method))
 
 
-def _require_alike(cells: Sequence[Cell], name: str) -> None:
+def _require_alike(first: Cell, last: Cell, name: str) -> None:
     """One row is one method: what its cells' memories are set to must not differ."""
-    first, last = cells[0], cells[-1]
     ours, theirs = (it.record.config.get("memory") or {} for it in (first, last))
     differ = sorted(key for key in {*ours, *theirs} if ours.get(key) != theirs.get(key))
     if differ:
@@ -269,7 +268,10 @@ def main() -> None:
     parser.add_argument("folders", nargs="+", type=Path)
     parser.add_argument("--out", type=Path, default=Path(__file__).parent)
     arguments = parser.parse_args()
-    made = rows(read(arguments.folders).cells)
+    try:
+        made = rows(read(arguments.folders).cells)
+    except ValueError as error:
+        parser.error(str(error))
     found = entries(made)
     (arguments.out / "table.md").write_text(markdown(made, found), encoding="utf-8")
     comma_separated(arguments.out / "table.csv", made, found)

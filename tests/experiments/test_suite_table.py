@@ -106,3 +106,13 @@ def test_the_figure_is_drawn_from_values_and_intervals(cells, tmp_path):
     window = lines["window"]
     assert float(window["low"]) < float(window["value"]) < float(window["high"])
     assert lines["untouched"]["low"] == lines["untouched"]["high"] == "1.0"
+
+
+def test_the_command_names_the_memories_that_would_share_a_row(tmp_path, monkeypatch, capsys):
+    leave(tmp_path / "0", [True] * 30, memory())
+    leave(tmp_path / "1", [True] * 30, {**memory(), "sinks": 0})
+    monkeypatch.setattr("sys.argv", ["table.py", str(tmp_path), "--out", str(tmp_path)])
+    with pytest.raises(SystemExit):
+        suite.main()
+    assert "differ in memory.sinks" in capsys.readouterr().err
+    assert not (tmp_path / "table.md").exists()
