@@ -92,6 +92,7 @@ REFUSED = [
     ({"sources": ["nowhere.txt"]}, "task.sources=nowhere.txt is not allowed"),
     ({"shares": [0.5, 0.5]}, r"task.shares=\[0.5, 0.5\] is not allowed, .* each of 1"),
     ({"scale": 0.0}, "task.scale=0.0 is not allowed"),
+    ({"circuit_rate": -0.1}, "task.circuit_rate=-0.1 is not allowed, it must be >= 0"),
     ({"processes": 3}, r"task.stages\[0\].sequences=2 is not allowed, .* task.processes=3"),
     ({"longer": [Stage(1, 9000, 2)]}, r"task.longer\[0\].length=9000 is .*max_positions=8192"),
     ({"far": [Stage(1, 9000, 2)]}, r"task.far\[0\].length=9000 is .*max_positions=8192"),

@@ -9,6 +9,7 @@ from transformers import Qwen2ForCausalLM
 
 from memollm.reference.batches import Batch, scaled
 from memollm.reference.config import TrainConfig
+from memollm.reference.initialise import holds_circuit
 from memollm.reference.model import autocast, hidden_states
 from memollm.reference.parallel import Team
 from memollm.reference.pieces import Role
@@ -24,7 +25,7 @@ def train_step(
 ) -> dict[str, float]:
     """One step of descent; the losses per token of text and of answers, of this process."""
     for group in optimizer.param_groups:
-        group["lr"] = learning_rate(config, step)
+        group["lr"] = learning_rate(config, step) * group["share"]
     text, answers = losses(model, team.share(batch), config.bfloat16)
     predicted = batch.roles[:, 1:]
     weight = (predicted == Role.TEXT).sum() + config.answer_weight * (
@@ -70,15 +71,21 @@ def learning_rate(config: TrainConfig, step: int) -> float:
     raise IndexError("step lies beyond the last phase")
 
 
-def build_optimizer(model: Qwen2ForCausalLM, config: TrainConfig) -> torch.optim.AdamW:
-    """AdamW; the weight of the embedding and the vectors does not decay."""
-    decaying: list[Tensor] = []
-    free: list[Tensor] = []
+def build_optimizer(
+    model: Qwen2ForCausalLM, config: TrainConfig, circuit_rate: float = 1.0
+) -> torch.optim.AdamW:
+    """AdamW; the weight of the embedding and the vectors does not decay.
+
+    What holds the circuit (``initialise.py``) learns at ``circuit_rate`` times the rate.
+    """
+    parts: dict[tuple[float, float], list[Tensor]] = {}
     for name, weight in model.named_parameters():
-        (free if weight.ndim < 2 or "embed" in name else decaying).append(weight)
+        share = circuit_rate if holds_circuit(name) else 1.0
+        decay = 0.0 if weight.ndim < 2 or "embed" in name else config.weight_decay
+        parts.setdefault((share, decay), []).append(weight)
     groups = [
-        {"params": decaying, "weight_decay": config.weight_decay},
-        {"params": free, "weight_decay": 0.0},
+        {"params": weights, "weight_decay": decay, "share": share}
+        for (share, decay), weights in parts.items()
     ]
     return torch.optim.AdamW(
         groups, lr=config.learning_rate, betas=(0.9, 0.98), eps=1e-9, fused=True

@@ -85,7 +85,8 @@ def _work(team: Team, config: TrainConfig, tracker: Tracker | None, build: Build
     if config.from_model and not saved:
         checkpoint.take_weights(model, Path(config.from_model), library.tokenizer)
     nn.Module.to(model, config.device).train()
-    optimizer = build_optimizer(model, config)
+    built = config.circuit and max(begins, saved) <= growing
+    optimizer = build_optimizer(model, config, config.circuit_rate if built else 1.0)
     start = checkpoint.load(output, model, optimizer) or begins
     with Progress(*COLUMNS, disable=team.rank > 0) as progress:
         task = progress.add_task("training", total=total, completed=start, losses="")

@@ -42,6 +42,7 @@ class Train(Task):
     dense: float = 0.2
     copy: float = 0.1
     learning_rate: float = 2e-3
+    circuit_rate: float = 0.1  # of it, for the layers of the circuit, with model.circuit=true
     warmup: int = 40  # steps
     decay: float = 0.3  # last share of the steps, over which the rate falls to zero
     weight_decay: float = 0.1
@@ -73,6 +74,7 @@ class Train(Task):
         shares = [self.needle, self.dense, self.copy]
         fits = min(shares) >= 0 and sum(shares) <= 1
         require("task.needle, task.dense, task.copy", shares, fits, ">= 0, and at most 1 together")
+        require("task.circuit_rate", self.circuit_rate, self.circuit_rate >= 0, ">= 0")
         if model.circuit:
             require_circuit("model", model, "model.circuit=true")
         require_sources(self.sources, self.shares)
@@ -126,6 +128,7 @@ class Train(Task):
             answer_weight=self.answer_weight,
             jump_share=0.0,  # mechanisms with blocks count tokens, not positions
             circuit=it.circuit,
+            circuit_rate=self.circuit_rate,
             checkpoint_every=self.checkpoint_every,
             log_every=self.log_every,
             bfloat16=self.bfloat16,

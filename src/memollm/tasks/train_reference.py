@@ -43,6 +43,7 @@ class TrainReference(TrainConfig, Task):
         for key in ("checkpoint_every", "log_every", "processes", "threads", "warmup"):
             require(f"task.{key}", getattr(self, key), getattr(self, key) >= 1, ">= 1")
         require("task.scale", self.scale, self.scale > 0, "> 0")
+        require("task.circuit_rate", self.circuit_rate, self.circuit_rate >= 0, ">= 0")
         require("task.decay", self.decay, 0 <= self.decay <= 1, "from 0 to 1")
         require_architecture("task.architecture", self.architecture)
         if self.circuit:
