@@ -42,7 +42,9 @@ class Train(Task):
     dense: float = 0.2
     copy: float = 0.1
     learning_rate: float = 2e-3
-    circuit_rate: float = 0.1  # of it, for the layers of the circuit, with model.circuit=true
+    # Of it, for the circuit's layers, with model.circuit=true. Less keeps the circuit through
+    # thousands of steps; a short training with a long warm-up refines it at the whole rate.
+    circuit_rate: float = 1.0
     warmup: int = 40  # steps
     decay: float = 0.3  # last share of the steps, over which the rate falls to zero
     weight_decay: float = 0.1
