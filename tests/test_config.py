@@ -20,6 +20,13 @@ GROUPS = sorted(set(groups()) & {field.name for field in dataclasses.fields(RunC
 # Pairs and yaml files, not parts alone: a model's yaml may be one of many for the same part.
 CHOICES = [(group, path.stem) for group in GROUPS for path in sorted((CONF / group).glob("*.yaml"))]
 
+# Of dozens of cells each, a quarter of a second or more a cell.
+LARGE = {"controls", "learned_strength", "presses", "rehearsal", "suite"}
+EXPERIMENTS = [
+    pytest.param(path.stem, marks=[pytest.mark.slow] if path.stem in LARGE else [])
+    for path in sorted((CONF / "experiment").glob("*.yaml"))
+]
+
 
 def composed(*overrides: str) -> RunConfig:
     with initialize_config_dir(str(CONF), version_base="1.3"):
@@ -56,12 +63,11 @@ def test_every_choice_composes_into_a_part(group, name):
     assert type(part) is expected if expected else type(part) in groups()[group].values()
 
 
-@pytest.mark.parametrize(
-    "path", sorted((CONF / "experiment").glob("*.yaml")), ids=lambda it: it.stem
-)
-def test_every_experiment_composes_and_says_how_it_is_run(path):
-    assert path.read_text().splitlines()[1] == f"# python run.py experiment={path.stem}"
-    request = requested(path.stem)
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_every_experiment_composes_and_says_how_it_is_run(name):
+    text = (CONF / "experiment" / f"{name}.yaml").read_text()
+    assert text.splitlines()[1] == f"# python run.py experiment={name}"
+    request = requested(name)
     assert request.multirun == (len(request.cells) > 1)
 
 
@@ -173,7 +179,8 @@ def test_every_evaluation_can_be_had_in_little(name):
         ("strength_sweep", 10, 6),
         ("layer_sweep", 8, 5),
         ("pareto", 20, 11),
-        ("controls", 48, 23),  # three budgets of seven policies; full and the baseline have none
+        # Three budgets of seven policies; full and the baseline have none.
+        pytest.param("controls", 48, 23, marks=pytest.mark.slow),
         ("modes_by_model", 9, 9),
     ],
 )

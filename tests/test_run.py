@@ -5,7 +5,6 @@ import math
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -122,21 +121,18 @@ def test_a_full_disk_is_refused(call, no_model, monkeypatch):
 @pytest.mark.parametrize(
     "arguments", [["--help"], ["--cfg", "job"], ["--cfg", "job", "-p", "mode"]]
 )
-def test_asking_is_quick_and_imports_nothing_heavy(arguments, tmp_path):
+def test_asking_imports_nothing_heavy_and_writes_nothing(arguments, tmp_path):
     spy = f"import sys, run; code = 0\ntry: code = run.main({arguments!r})\n"
     spy += "except SystemExit as end: code = end.code\n"
     spy += f"print('heavy:', *set('{NEVER}'.split(', ')) & sys.modules.keys()); sys.exit(code)"
     path = os.pathsep.join([str(REPOSITORY / "src"), str(REPOSITORY)])
     command = [sys.executable, "-c", f"import sys; sys.argv = ['run.py', *{arguments!r}]\n{spy}"]
-    began = time.monotonic()
     environment = {**os.environ, "PYTHONPATH": path}
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
-    seconds = time.monotonic() - began
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1].strip() == "heavy:"
     assert len(done.stdout.splitlines()) > 1
     assert not list(tmp_path.iterdir())
-    assert seconds < 3 * max(1.0, os.getloadavg()[0]), "3 s on a machine with nothing else to do"
 
 
 def test_one_cell_is_recorded_and_shown(call, scripted, tmp_path):
@@ -350,6 +346,7 @@ def losing(monkeypatch):
     return losing
 
 
+@pytest.mark.slow
 def test_cells_that_were_lost_with_their_worker_are_launched_again(call, scripted, losing):
     launch = losing(1, 3)
     sweep = ["-m", "mode=baseline,soft_delete", "threshold=0.1,0.2", "hydra/launcher=joblib"]

@@ -13,7 +13,7 @@ from tests.kvpress.elsewhere import INSIDE, REPOSITORY, installed, python_path
 @pytest.mark.parametrize(
     "fake",
     [
-        True,
+        pytest.param(True, marks=pytest.mark.slow),
         pytest.param(
             False,
             marks=pytest.mark.skipif(not installed(), reason="kvpress is not installed (README)"),

@@ -11,7 +11,7 @@ from memollm.reference.parallel import Team
 from memollm.reference.step import build_optimizer, train_step
 from memollm.reference.train import build_reference
 
-COPIED = 0.3  # built in are 0.42; after 25 steps 0.49, and 0.06 where all layers learn at one rate
+COPIED = 0.38  # built in are 0.42; after 12 steps 0.47, and 0.29 where all layers learn at one rate
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +34,7 @@ def test_training_goes_on_from_the_circuit_and_not_from_its_ruins(library):
     model = build_reference(config, library)
     assert copied(model) > COPIED
     optimizer = build_optimizer(model, config, config.circuit_rate)
-    for step in range(25):
+    for step in range(12):
         batch = draw_batch(config, library, step)
         train_step(model.train(), optimizer, batch, step, config, Team())
     assert copied(model.eval()) > COPIED

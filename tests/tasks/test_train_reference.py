@@ -47,6 +47,7 @@ def weights(outputs):
     return load_file(made)
 
 
+@pytest.mark.slow
 def test_one_process_two_and_a_stopped_training_end_alike(text, tmp_path, monkeypatch, capsys):
     done = errand.run(training(text, tmp_path / "whole"), tmp_path / "run", start_nothing)
     (told,) = re.findall(r"python run.py (model=\S+ model.name=\S+)", capsys.readouterr().out)
