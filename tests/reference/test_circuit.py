@@ -38,19 +38,3 @@ def test_training_goes_on_from_the_circuit_and_not_from_its_ruins(library):
         batch = draw_batch(config, library, step)
         train_step(model.train(), optimizer, batch, step, config, Team())
     assert copied(model.eval()) > COPIED
-
-
-def test_only_what_the_signal_passes_through_learns_slowly(library):
-    config = TrainConfig()
-    model = build_reference(config, library)
-    names = {id(weight): name for name, weight in model.named_parameters()}
-    groups = build_optimizer(model, config, 0.1).param_groups
-    slow = {names[id(it)] for group in groups if group["share"] == 0.1 for it in group["params"]}
-    assert slow == {
-        name
-        for name in names.values()
-        if name.startswith(("model.layers.0.", "model.layers.1."))
-        or name.startswith(("model.layers.2.self_attn.", "model.layers.2.input_layernorm."))
-    }
-    assert sum(len(group["params"]) for group in groups) == len(names)
-    assert {group["share"] for group in build_optimizer(model, config).param_groups} == {1.0}

@@ -1,6 +1,7 @@
 """Training: resumable to the bit, the same for a seed, and configured without surprises."""
 
 import dataclasses
+import re
 from pathlib import Path
 
 import pytest
@@ -122,6 +123,29 @@ def test_the_rate_rises_stays_and_falls_to_nearly_nothing(tmp_path, text):
     config = small(tmp_path, text, warmup=2, decay=0.5)
     rates = [learning_rate(config, step) / config.learning_rate for step in range(6)]
     assert rates == pytest.approx([1 / 2, 1, 1, 1, 2 / 3, 1 / 3])
+
+
+def moved(begun: dict[str, torch.Tensor], ended: dict[str, torch.Tensor]) -> set[str]:
+    return {name for name, weight in begun.items() if not torch.equal(weight, ended[name])}
+
+
+def test_the_circuit_has_a_rate_of_its_own_until_the_model_grows(tmp_path, text):
+    begun, held, free = (
+        weights(train(small(tmp_path / name, text, **changes)))
+        for name, changes in (
+            ("begun", {"learning_rate": 0.0}),
+            ("held", {"circuit_rate": 0.0}),
+            ("free", {"circuit_rate": 0.0, "circuit": False}),
+        )
+    )
+    circuit = re.compile(r"model\.layers\.([01]\.|2\.(self_attn|input_layernorm)\.)")
+    assert moved(begun, held) == {name for name in begun if not circuit.match(name)}
+    assert moved(begun, free) == set(begun)  # what is not built in need not be kept
+    later = growing(3) | {"learning_rate": 0.0, "circuit_rate": 0.0}
+    rest = {"grown_rate": 0.0, "far_rate": 0.0, "questions_rate": 0.0, "polish_rate": 0.0}
+    still = weights(train(small(tmp_path / "still", text, **later, **rest)))
+    grown = weights(train(small(tmp_path / "grown", text, **later)))
+    assert any(circuit.match(name) for name in moved(still, grown))
 
 
 def test_weights_of_another_training_go_on_where_a_phase_begins(tmp_path, text):

@@ -183,7 +183,7 @@ class TrainConfig:
     jump_share: float = 0.5  # batches whose positions jump ahead, so that far ones are met early
     circuit: bool = True  # start from the hand-made retrieval circuit (initialise.py)
     # Of the learning rate, for the layers that the circuit is built into, until the model grows:
-    # at the whole rate of their attention or their MLPs it is lost within some dozen steps.
+    # at the whole rate, of their attention or MLPs alone, it is lost within a hundred steps.
     circuit_rate: float = 0.1
     checkpoint_every: int = 100  # steps
     log_every: int = 50  # steps
