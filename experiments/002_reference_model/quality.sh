@@ -1,14 +1,17 @@
 #!/bin/sh
-# What the bundled model can do when nothing is forgotten, and the table of it:
+# What the bundled model can do when nothing is forgotten, or one of another seed (its folder), and the
+# table of it, table.md or one beside the records:
 #
-#     sh experiments/002_reference_model/quality.sh [python]
+#     sh experiments/002_reference_model/quality.sh [python [model records]]
 #
 # Killed, the evaluations go on where they were when it is typed again; probes that were measured stay
 # (delete outputs/reference_quality/probes.jsonl to measure them again).
 set -eu
 python=${1:-.venv/bin/python}
-out=outputs/reference_quality
-run="$python run.py -m mode=baseline tracker=none outputs=$out"
+model=${2:-}
+out=${3:-outputs/reference_quality}
+table=${3:-experiments/002_reference_model}/table.md
+run="$python run.py -m mode=baseline tracker=none outputs=$out ${model:+model=hf model.name=$model}"
 kept="'kept out: vault','kept out: porter','kept out: telephone','kept out: coins','kept out: inn',\
 'kept out: hymn','kept out: parcel','kept out: comet','kept out: orchard','kept out: swimmer'"
 mkdir -p $out
@@ -27,7 +30,7 @@ $run evaluation=ruler "evaluation.ruler.tasks=[vt]" evaluation.ruler.hops=2 \
 probe() { # name, lengths, samples, and what else is measured
     grep -qs "\"of\": \"$1\"" $out/probes.jsonl && return
     $python -m memollm.reference.measure "probes=[$2]" "lengths=[$3]" "samples=$4" "text_windows=$5" \
-        "ablate_at=$6" >$out/probe.jsonl
+        "ablate_at=$6" ${model:+"model=$model"} >$out/probe.jsonl
     sed "s/^{/{\"of\": \"$1\", /" $out/probe.jsonl >>$out/probes.jsonl
     rm $out/probe.jsonl
 }
@@ -38,4 +41,4 @@ probe sixteen "'ruler 16'" 2048,1024,4096 100 0 0
 probe wordings "$kept" 2048 50 0 0
 probe 'wordings far away' "$kept" 4096 20 0 0
 probe layers "" "" 100 0 1024
-$python experiments/002_reference_model/table.py $out
+$python experiments/002_reference_model/table.py $out $table

@@ -1,9 +1,9 @@
-"""The bundled model's quality, from the records and probes that ``quality.sh`` leaves.
+"""A model's quality, from the records and probes that ``quality.sh`` leaves.
 
-    python experiments/002_reference_model/table.py outputs/reference_quality
+    python experiments/002_reference_model/table.py outputs/reference_quality table.md
 
-Leaves ``table.md``: a row a task, a column a length; right answers in percent, their standard error
-(clustered by prompt), how many answers, and the project's target in brackets.
+Leaves the table named: a row a task, a column a length; right answers in percent, their standard
+error (clustered by prompt), how many answers, and the project's target in brackets.
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ from memollm.record import RunRecord
 from memollm.reference.wordings import KEPT_OUT, UNHEARD
 from memollm.report.cells import read
 
-TABLE = Path(__file__).with_name("table.md")
 LENGTHS = (512, 1024, 2048, 4096, 8192)
 TARGETS: Mapping[str, Mapping[int, float]] = {
     "passkey": {1024: 99.5, 2048: 99, 4096: 99, 8192: 95},
@@ -139,7 +138,7 @@ def text(lines: list[dict[str, Any]]) -> list[str]:
     return said
 
 
-def main(folder: Path) -> None:
+def main(folder: Path, table: Path) -> None:
     rows = Rows()
     for cell in read([folder]).cells:
         for row, length, metric in evaluated(cell.record):
@@ -156,9 +155,10 @@ def main(folder: Path) -> None:
             told = "-" if found is None else str(found)
             cells.append(told if target is None else f"{told} [{target:g}]")
         made.append(f"| {row} | {' | '.join(cells)} |")
-    TABLE.write_text("\n".join([*made, "", *text(lines), ""]), encoding="utf-8")
-    print(TABLE.read_text(encoding="utf-8"))
+    written = "\n".join([*made, "", *text(lines), ""])
+    table.write_text(written, encoding="utf-8")
+    print(written)
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1] if len(sys.argv) > 1 else "outputs/reference_quality"))
+    main(*map(Path, sys.argv[1:]))
