@@ -5,8 +5,12 @@
 #     sh experiments/002_reference_model/quality.sh [python [model records]]
 #
 # Killed, the evaluations go on where they were when it is typed again; probes that were measured stay
-# (delete outputs/reference_quality/probes.jsonl to measure them again).
+# (delete probes.jsonl beside the records, outputs/reference_quality unless said, to measure them again).
 set -eu
+if [ $# -eq 2 ]; then
+    echo "records of $2 need a folder of their own: sh $0 $1 $2 <folder>" >&2
+    exit 2
+fi
 python=${1:-.venv/bin/python}
 model=${2:-}
 out=${3:-outputs/reference_quality}

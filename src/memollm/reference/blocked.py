@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from transformers import AttentionInterface, PreTrainedModel
 
 NAME = "memollm_blocked"
@@ -79,6 +80,7 @@ class _Blocks(torch.autograd.Function):
         return output
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         rows, key, value, *kept = ctx.saved_tensors
         gradient, group = gradients[0], rows.shape[1] // key.shape[1]
