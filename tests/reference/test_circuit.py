@@ -6,6 +6,7 @@ import torch
 
 from memollm.reference.batches import draw_batch
 from memollm.reference.config import TrainConfig
+from memollm.reference.initialise import PASSED_THROUGH
 from memollm.reference.measure import MeasureConfig, held_out_library
 from memollm.reference.parallel import Team
 from memollm.reference.step import build_optimizer, train_step
@@ -33,7 +34,7 @@ def test_training_goes_on_from_the_circuit_and_not_from_its_ruins(library):
     torch.manual_seed(config.seed)
     model = build_reference(config, library)
     assert copied(model) > COPIED
-    optimizer = build_optimizer(model, config, config.circuit_rate)
+    optimizer = build_optimizer(model, config, PASSED_THROUGH)
     for step in range(12):
         batch = draw_batch(config, library, step)
         train_step(model.train(), optimizer, batch, step, config, Team())

@@ -22,10 +22,12 @@ from torch import Tensor, nn
 from transformers import Qwen2ForCausalLM
 from transformers.models.qwen2.modeling_qwen2 import Qwen2DecoderLayer
 
-from memollm.reference.initialise import head_rows, look_back, sharp_heights
+from memollm.reference.initialise import PASSED_THROUGH, head_rows, look_back, sharp_heights
 
 BACK = 14  # tokens from behind " VAR PMKKW = VAR UCNDO" to " P"
 HEADS, KV_HEAD = (2, 3), 1  # of layers 1 and 3
+# Parameters of both circuits, and between their parts.
+WITH_LINKS = (*PASSED_THROUGH, "model.layers.3.input_layernorm.", "model.layers.3.self_attn.")
 LETTER, BEFORE = 44, 20  # widths of what is written about the letter and about the token before
 # Tried on the bundled model before it grew: with these the right name's letter wins most often
 # for less than 2 of 38 perplexity, which training takes back.

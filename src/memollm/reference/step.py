@@ -9,7 +9,6 @@ from transformers import Qwen2ForCausalLM
 
 from memollm.reference.batches import Batch, scaled
 from memollm.reference.config import TrainConfig
-from memollm.reference.initialise import holds_circuit
 from memollm.reference.model import autocast, hidden_states
 from memollm.reference.parallel import Team
 from memollm.reference.pieces import Role
@@ -72,15 +71,15 @@ def learning_rate(config: TrainConfig, step: int) -> float:
 
 
 def build_optimizer(
-    model: Qwen2ForCausalLM, config: TrainConfig, circuit_rate: float = 1.0
+    model: Qwen2ForCausalLM, config: TrainConfig, circuit: tuple[str, ...] = ()
 ) -> torch.optim.AdamW:
     """AdamW; the weight of the embedding and the vectors does not decay.
 
-    What holds the circuit (``initialise.py``) learns at ``circuit_rate`` times the rate.
+    Parameters whose names begin as ``circuit`` says learn at ``circuit_rate`` times the rate.
     """
     parts: dict[tuple[float, float], list[Tensor]] = {}
     for name, weight in model.named_parameters():
-        share = circuit_rate if holds_circuit(name) else 1.0
+        share = config.circuit_rate if name.startswith(circuit) else 1.0
         decay = 0.0 if weight.ndim < 2 or "embed" in name else config.weight_decay
         parts.setdefault((share, decay), []).append(weight)
     groups = [
