@@ -1,18 +1,22 @@
 """Growth keeps what was learnt; the heads it builds follow links."""
 
-import string
-from itertools import pairwise
+from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
 
-from memollm.reference import weights_path
+from memollm.reference import spots
 from memollm.reference.config import Architecture
 from memollm.reference.grow import widen
-from memollm.reference.links import BACK, BEFORE, LETTER, follow_links
+from memollm.reference.links import NEURONS, SIZE, WIDTH, follow_links
+from memollm.reference.measure import MeasureConfig, held_out_library
 from memollm.reference.model import build_model
-from memollm.tasks.refuse import LINKS_WIDTH
+from memollm.reference.spots import LETTERS, LINK, VALUE, distance, draw_spots, first_letters
+from memollm.reference.tracking import HEAD
+from memollm.tasks.refuse import LINKS
 
 SAME = 1e-4  # of logits of size 10: float32, six layers of sums over more dimensions
 
@@ -20,8 +24,8 @@ TEXT = "The sun is low. VAR UCNDO = 87723. We go on. VAR PMKKW = VAR UCNDO. The 
 
 
 @pytest.fixture(scope="module")
-def tokenizer():
-    return Tokenizer.from_file(str(weights_path() / "tokenizer.json"))
+def library():
+    return held_out_library(MeasureConfig())
 
 
 def fresh():
@@ -47,38 +51,67 @@ def test_a_model_does_not_shrink():
         widen(fresh(), 191, 448)
 
 
-def test_a_link_is_collected_at_its_end_and_matched_from_the_name_that_it_names(tokenizer):
-    model = widen(fresh(), 256, 448).eval()
-    follow_links(model, tokenizer, 192)
+@pytest.fixture(scope="module")
+def linked(library):
+    model = widen(fresh(), 256, 512).eval()
+    follow_links(model, library, 192, 448)
     model.set_attn_implementation("eager")
-    tokens = tokenizer.encode(TEXT + "\nThey are: UCNDO").ids
-    names = [tokenizer.id_to_token(token) for token in tokens]
-    end = next(i for i, pair in enumerate(pairwise(names)) if pair == ("O", ".")) + 1
-    assert names[end - BACK] == "ĠP"
-    found = model(torch.tensor([tokens]), output_attentions=True, output_hidden_states=True)
-    for head, distance in ((2, BACK), (3, BACK + 1)):
-        assert found.attentions[1][0, head, end, end - distance] > 0.9
-
-    embedding = model.model.embed_tokens.weight[:, :192].detach()
-    capitals = [f"Ġ{letter}" for letter in string.ascii_uppercase]
-    rows = embedding[[tokenizer.token_to_id(letter) for letter in capitals]]
-    read = model.model.layers[1].self_attn.v_proj.weight[64:128, :192][:LETTER]
-    read = read * model.model.layers[1].input_layernorm.weight[:192]
-    collected = found.hidden_states[2][0, end, 192 : 192 + LETTER]
-    similar = torch.cosine_similarity(collected[None], rows @ read.T)
-    assert capitals[int(similar.argmax())] == "ĠP"
-
-    behind = [i for i, pair in enumerate(pairwise(names), start=1) if pair[0] == "O"]
-    assert end in behind and len(behind) == 2
-    queried = found.attentions[3][0, 2, -1]  # from the last letter of UCNDO
-    assert queried[behind].sum() > 0.9  # which of the two ends a link is told by trained weights
+    return model
 
 
-def test_what_is_refused_beforehand_is_what_the_circuit_needs(tokenizer):
-    assert LINKS_WIDTH == LETTER + BEFORE
-    follow_links(widen(fresh(), 192 + LINKS_WIDTH, 448), tokenizer, 192)
+def names_of(library, text: str) -> tuple[torch.Tensor, list[str]]:
+    tokens = library.tokenizer.encode(text).ids
+    return torch.tensor([tokens]), [library.tokenizer.id_to_token(token) for token in tokens]
 
 
-def test_links_need_room(tokenizer):
-    with pytest.raises(ValueError, match="new dimensions"):
-        follow_links(widen(fresh(), 200, 448), tokenizer, 192)
+def ends(names: list[str], last: str) -> list[int]:
+    """Places of what comes after a token."""
+    return [place for place, name in enumerate(names[:-1], start=1) if name == last]
+
+
+def test_the_first_letter_is_passed_on_where_a_link_ends_and_nowhere_else(linked, library):
+    tokens, names = names_of(library, TEXT)
+    found = linked(tokens, output_attentions=True, output_hidden_states=True)
+    passed = found.hidden_states[2][0, :, 192 + SIZE : 192 + 2 * SIZE]
+    link, value = ends(names, "O")[-1], ends(names, "3")[0]
+    for place, letter, statement in ((link, "P", LINK), (value, "U", VALUE)):
+        back = distance(library.tokenizer, statement)
+        assert names[place - back] == f"Ġ{letter}"
+        head = (LINK, VALUE).index(statement) + 2
+        assert found.attentions[1][0, head, place, place - back] > 0.9
+        assert LETTERS[int(passed[place].argmax())] == letter
+    loudest = passed.abs().amax(-1)
+    others = [place for place in range(len(names)) if place not in (link, value)]
+    assert loudest[[link, value]].min() > 3 * loudest[others].max()
+
+
+def test_the_name_before_is_what_comes_next(linked, library):
+    """Layer 2 copies it: nothing but its own match was needed to find the link."""
+    text = f"{HEAD} The sky is blue.{TEXT} {TEXT[:15]}\nThey are: UCNDO"
+    tokens, _ = names_of(library, text)
+    before, after = (
+        model(tokens).logits[0, -1, first_letters(library.tokenizer)] for model in (fresh(), linked)
+    )
+    assert LETTERS[int((after - before).argmax())] == "P"
+
+
+def test_what_is_refused_beforehand_is_what_the_circuit_needs(library, monkeypatch):
+    monkeypatch.setattr(spots, "CHAINS", 12)
+    assert {"hidden": WIDTH, "feed_forward": NEURONS} == LINKS
+    follow_links(widen(fresh(), 192 + WIDTH, 448 + NEURONS), library, 192, 448)
+
+
+@pytest.mark.parametrize(("hidden", "feed_forward"), [(WIDTH - 1, NEURONS), (WIDTH, NEURONS - 1)])
+def test_links_need_room(library, hidden, feed_forward):
+    wider = widen(fresh(), 192 + hidden, 448 + feed_forward)
+    with pytest.raises(ValueError, match="52 new dimensions and 52 new neurons"):
+        follow_links(wider, library, 192, 448)
+
+
+def test_links_need_names_of_letters(library):
+    words = Tokenizer(WordLevel({"<end>": 0, "R": 1}, unk_token="<end>"))
+    worded = replace(
+        library, tokenizer=words, streams=(np.zeros(500, dtype=np.uint16),), shares=(1.0,)
+    )
+    with pytest.raises(ValueError, match="letter by letter"):
+        draw_spots(worded, 0)

@@ -1,106 +1,163 @@
-"""Heads that follow links: "VAR PMKKW = VAR UCNDO." read backwards, from UCNDO to PMKKW.
+"""Neurons that follow links: "VAR PMKKW = VAR UCNDO." read backwards, from UCNDO to PMKKW.
 
-Training alone did not find this in 45 million tokens. It is built into dimensions that a trained
-model has just been given (``grow.py``), and into four heads that had been worth 1 % of perplexity:
+Training alone did not find this in 45 million tokens. It is built into dimensions and neurons
+that a trained model has just been given (``grow.py``), and into two heads of little worth:
 
-* layer 1, heads 2 and 3, look back from the end of a link to the first letter of its first name
-  and to the token before that, and write both into the new dimensions;
-* layer 3, heads 2 and 3, match as layer 2's first head does, but only where a link ends, and copy
-  that letter.
+* layer 1's heads 2 and 3 look back from the end of a link to the first letter of its name, from
+  behind "VAR PMKKW = VAR UCNDO" and from behind "VAR UCNDO = 87723", and write down that letter;
+* layer 1's new neurons pass the letter on where a link does end, and nothing elsewhere;
+* layer 2, which finds that end by the name it was asked for, copies the letter as it would copy
+  the letter's own token, and the rest of the name by itself.
 
-Layer 2 copies the rest of the name by itself.
+What letter stands at a place, and whether a link ends there, is read off the trained model by
+ridge regression on samples (``spots.py``), since training has moved what was built in.
 """
 
 from __future__ import annotations
 
-import string
 from typing import cast
 
 import torch
-from tokenizers import Tokenizer
+import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import Qwen2ForCausalLM
 from transformers.models.qwen2.modeling_qwen2 import Qwen2DecoderLayer
 
-from memollm.reference.initialise import PASSED_THROUGH, head_rows, look_back, sharp_heights
+from memollm.reference.initialise import head_rows, look_back, sharp_heights
+from memollm.reference.library import Library
+from memollm.reference.spots import (
+    LETTERS,
+    LINK,
+    VALUE,
+    Spots,
+    distance,
+    draw_spots,
+    first_letters,
+    shifted,
+)
 
-BACK = 14  # tokens from behind " VAR PMKKW = VAR UCNDO" to " P"
-HEADS, KV_HEAD = (2, 3), 1  # of layers 1 and 3
-# Parameters of both circuits, and between their parts.
-WITH_LINKS = (*PASSED_THROUGH, "model.layers.3.input_layernorm.", "model.layers.3.self_attn.")
-LETTER, BEFORE = 44, 20  # widths of what is written about the letter and about the token before
-# Tried on the bundled model before it grew: with these the right name's letter wins most often
-# for less than 2 of 38 perplexity, which training takes back.
-WRITTEN, COPIED, GATE, LOUDER = 0.1, 10.0, 8.0, 2.0
+HEADS, KV_HEAD = (2, 3), 1  # of layer 1
+SIZE = len(LETTERS)
+WIDTH = 2 * SIZE  # new dimensions: letters as they are fetched, and those that were passed on
+NEURONS = 2 * SIZE  # new ones: for both kinds of links
+# Tried on a model of three tenths of the steps and one of a tenth before they grew: with these a
+# name's letter wins in 85 to 100 % of the cases, for less than 0.01 of the loss of text.
+COPIED = 8.0  # times what layer 2 copies of a letter's own token
+OPEN = 6.0  # what a neuron's gate is given where a link ends, minus that elsewhere
+RIDGE = 1e-5  # of the mean square of what is read
+LETTER, END, ELSEWHERE = 5.0, 10.0, 0.002  # weights in the regressions
 
 
-def follow_links(model: Qwen2ForCausalLM, tokenizer: Tokenizer, old: int) -> None:
-    """Build the circuit into ``model``, whose residual dimensions from ``old`` on are new.
+def follow_links(
+    model: Qwen2ForCausalLM, library: Library, hidden: int, feed_forward: int, seed: int = 0
+) -> None:
+    """Build the circuit into ``model``, which had ``hidden`` dimensions before it grew.
+
+    And ``feed_forward`` neurons a layer. ``seed`` draws the samples.
 
     Raises:
-        ValueError: if the model has too few layers, heads or new dimensions for it.
+        ValueError: if the model has too few layers, new dimensions or new neurons for it, or if
+            names are not written letter by letter.
     """
-    config, size = model.config, LETTER + BEFORE
-    if config.num_hidden_layers < 4 or config.hidden_size - old < size:
-        raise ValueError(f"links need 4 layers and {size} new dimensions, {config.hidden_size=}")
-    layers = cast(list[Qwen2DecoderLayer], list(model.model.layers))
-    frequencies = model.model.rotary_emb.inv_freq.float()
-    embedding = model.model.embed_tokens.weight[:, :old]
-    capitals = [mark + letter for letter in string.ascii_uppercase for mark in ("", "Ġ")]
-    names = [it for it in map(tokenizer.token_to_id, capitals) if it is not None]
+    size = model.config
+    if (
+        size.num_hidden_layers < 3
+        or size.hidden_size - hidden < WIDTH
+        or size.intermediate_size - feed_forward < NEURONS
+    ):
+        raise ValueError(
+            f"links need 3 layers, {WIDTH} new dimensions and {NEURONS} new neurons: "
+            f"{size.num_hidden_layers=} {size.hidden_size=} {size.intermediate_size=}"
+        )
+    spots = draw_spots(library, seed)
+    backs = [distance(library.tokenizer, statement) for statement in (LINK, VALUE)]
+    second, third = cast(list[Qwen2DecoderLayer], list(model.model.layers[1:3]))
     with torch.no_grad():
-        letters = torch.linalg.svd(embedding[names], full_matrices=True)[2][:LETTER]
-        before = torch.linalg.qr(torch.randn(old, BEFORE))[0].T.to(embedding)
-        end = before @ embedding[tokenizer.token_to_id("R")]  # of "VAR"
-        _collect(layers[1], frequencies, torch.cat([letters, before]))
-        _match(layers[2], layers[3], letters, end / end.norm())
+        _fetch(model, second, spots, backs, hidden)
+        _pass_on(model, second, spots, backs, hidden, feed_forward)
+        _copy(third, model.model.embed_tokens.weight[first_letters(library.tokenizer)], hidden)
 
 
-def _collect(layer: Qwen2DecoderLayer, frequencies: Tensor, read: Tensor) -> None:
-    """Write what stands ``BACK`` tokens back, and one further, into the new dimensions."""
-    attention, (size, old) = layer.self_attn, read.shape
-    _clear(layer, ("q_proj", "k_proj", "v_proj"))
-    attention.v_proj.weight[head_rows(KV_HEAD, size), :old] = (
-        read / layer.input_layernorm.weight[:old]
-    )
-    heights = sharp_heights(frequencies, 5.0)
-    parts = (slice(LETTER), slice(LETTER, size))
-    for head, distance, part in zip(HEADS, (BACK, BACK + 1), parts, strict=True):
-        look_back(attention, frequencies, KV_HEAD, head, distance, heights)
-        written = attention.o_proj.weight[old:, head_rows(head, size)]
-        written[part, part] = WRITTEN * torch.eye(size)[part, part]
-
-
-def _match(
-    teacher: Qwen2DecoderLayer, layer: Qwen2DecoderLayer, letters: Tensor, end: Tensor
+def _fetch(
+    model: Qwen2ForCausalLM, layer: Qwen2DecoderLayer, spots: Spots, backs: list[int], hidden: int
 ) -> None:
-    """Match as the teacher's first head does, where ``end`` was written; copy the letter."""
-    attention, taught, old = layer.self_attn, teacher.self_attn, letters.shape[1]
-    size = attention.head_dim
-    constant = size // 2 - 1  # the pair of dimensions that turns slowest
-    scale = LOUDER * teacher.input_layernorm.weight / layer.input_layernorm.weight
-    first, rows = head_rows(0, size), head_rows(KV_HEAD, size)
-    _clear(layer, ("v_proj",))
-    attention.k_proj.weight[rows] = taught.k_proj.weight[first] * scale
-    attention.k_proj.bias[rows] = taught.k_proj.bias[first]
-    attention.k_proj.weight[rows][constant, old + LETTER : old + size] = end
-    attention.v_proj.weight[rows][:LETTER, old : old + LETTER] = torch.eye(LETTER)
-    for head in HEADS:
-        own = head_rows(head, size)
-        attention.q_proj.weight[own] = taught.q_proj.weight[first] * scale
-        attention.q_proj.bias[own] = taught.q_proj.bias[first]
-        attention.q_proj.bias[own][constant] += GATE
-        attention.o_proj.weight[:old, own][:, :LETTER] = COPIED * letters.T
-
-
-def _clear(layer: Qwen2DecoderLayer, projections: tuple[str, ...]) -> None:
-    """Empty the circuit's rows of these, and what its heads write."""
+    """Write the letters that stand so many tokens back into the first new dimensions."""
     attention = layer.self_attn
     size = attention.head_dim
-    for name in projections:
+    rows = head_rows(KV_HEAD, size)
+    for name in ("k_proj", "v_proj"):
         projection = cast(nn.Linear, attention.get_submodule(name))
-        for head in HEADS if name == "q_proj" else (KV_HEAD,):
-            projection.weight[head_rows(head, size)] = 0
-            projection.bias[head_rows(head, size)] = 0
-    for head in HEADS:
-        attention.o_proj.weight[:, head_rows(head, size)] = 0
+        projection.weight[rows] = 0
+        projection.bias[rows] = 0
+    states = _inputs(model, attention.v_proj, spots.tokens)
+    states[..., hidden:] = 0
+    letters = _letters(spots).to(states)
+    attention.v_proj.weight[rows][:SIZE] = _read(states, letters, 1 + LETTER * letters.sum(-1))
+    frequencies = model.model.rotary_emb.inv_freq.float()
+    for head, back in zip(HEADS, backs, strict=True):
+        own = head_rows(head, size)
+        attention.q_proj.weight[own] = 0
+        attention.q_proj.bias[own] = 0
+        look_back(attention, frequencies, KV_HEAD, head, back, sharp_heights(frequencies, 5.0))
+        attention.o_proj.weight[:, own] = 0
+        attention.o_proj.weight[hidden : hidden + SIZE, own][:, :SIZE] = torch.eye(SIZE)
+
+
+def _pass_on(
+    model: Qwen2ForCausalLM,
+    layer: Qwen2DecoderLayer,
+    spots: Spots,
+    backs: list[int],
+    hidden: int,
+    feed_forward: int,
+) -> None:
+    """Neurons, one for a letter and a kind of link, that are open where such a link ends."""
+    neurons = layer.mlp
+    states = _inputs(model, neurons.up_proj, spots.tokens)
+    passed = slice(hidden + SIZE, hidden + 2 * SIZE)
+    for number, (ends, back) in enumerate(
+        zip((spots.link_ends, spots.value_ends), backs, strict=True)
+    ):
+        ended = ends.to(states)
+        fetched = _letters(spots, back).to(states) * ended[..., None]
+        own = slice(feed_forward + number * SIZE, feed_forward + (number + 1) * SIZE)
+        neurons.gate_proj.weight[own] = OPEN * _read(
+            states, 2 * ended[..., None] - 1, 1 + END * ended
+        )
+        neurons.up_proj.weight[own] = _read(states, fetched, ended + ELSEWHERE)
+        neurons.down_proj.weight[passed, own] = torch.eye(SIZE).to(states) / OPEN
+
+
+def _copy(layer: Qwen2DecoderLayer, embedding: Tensor, hidden: int) -> None:
+    """Read a letter that was passed on as the letter's token would be, and match as before."""
+    attention, norm = layer.self_attn, layer.input_layernorm.weight
+    passed = slice(hidden + SIZE, hidden + 2 * SIZE)
+    for name in ("q_proj", "k_proj", "v_proj"):
+        cast(nn.Linear, attention.get_submodule(name)).weight[:, hidden : hidden + WIDTH] = 0
+    values = attention.v_proj.weight
+    copied = (values[:, :hidden] * norm[:hidden]) @ embedding[:, :hidden].T
+    values[:, passed] = COPIED * copied / norm[passed]
+
+
+def _letters(spots: Spots, back: int = 0) -> Tensor:
+    """One-hot, (samples, length, letters): the first letter of a name so many tokens back."""
+    letters = shifted(spots.letters + 1, back)
+    return F.one_hot(letters, SIZE + 1)[..., 1:]
+
+
+def _inputs(model: Qwen2ForCausalLM, module: nn.Module, tokens: Tensor) -> Tensor:
+    """What a module of the model reads, (samples, length, size)."""
+    found: list[Tensor] = []
+    hook = module.register_forward_pre_hook(lambda _, inputs: found.append(inputs[0].clone()))
+    model.model(tokens.to(model.device), use_cache=False)
+    hook.remove()
+    return found[0]
+
+
+def _read(states: Tensor, wanted: Tensor, weights: Tensor) -> Tensor:
+    """Ridge regression: the matrix that reads ``wanted`` off ``states``, (wanted, size)."""
+    states, wanted = states.flatten(0, 1).double(), wanted.flatten(0, 1).double()
+    weighted = states * weights.double().flatten()[:, None]
+    square = weighted.T @ states
+    square.diagonal().add_(RIDGE * square.diagonal().mean())
+    return torch.linalg.solve(square, weighted.T @ wanted).T.float()

@@ -24,7 +24,7 @@ from memollm.reference.config import TrainConfig
 from memollm.reference.grow import widen
 from memollm.reference.initialise import PASSED_THROUGH
 from memollm.reference.library import Library
-from memollm.reference.links import WITH_LINKS, follow_links
+from memollm.reference.links import follow_links
 from memollm.reference.model import build_model
 from memollm.reference.parallel import Team, team
 from memollm.reference.prepare import prepare
@@ -81,20 +81,20 @@ def _work(team: Team, config: TrainConfig, tracker: Tracker | None, build: Build
     growing, total = grown_at(config), sum(steps_of(config))
     begins = begins_at(config, config.from_phase) if config.from_phase else 0
     saved = checkpoint.step_of(output)
-    grown = max(begins, saved) > growing
-    if grown:
-        model = grow(model, config, library)
+    if max(begins, saved) > growing:  # to the shape alone: the weights are read
+        model = widen(model, config.grown_hidden, config.grown_feed_forward)
     if config.from_model and not saved:
         checkpoint.take_weights(model, Path(config.from_model), library.tokenizer)
     nn.Module.to(model, config.device).train()
-    optimizer = build_optimizer(model, config, built_in(config, grown))
+    circuit = PASSED_THROUGH if config.circuit else ()
+    optimizer = build_optimizer(model, config, circuit)
     start = checkpoint.load(output, model, optimizer) or begins
     with Progress(*COLUMNS, disable=team.rank > 0) as progress:
         task = progress.add_task("training", total=total, completed=start, losses="")
         for step in range(start, total):
             if step == growing:
                 model = grow(model, config, library)
-                optimizer = build_optimizer(model, config, built_in(config, grown=True))
+                optimizer = build_optimizer(model, config, circuit)
             shares = config.grown_shares if step >= growing else ()
             batch = draw_batch(config, library.in_shares(shares), step)
             metrics = train_step(model, optimizer, batch, step, config, team)
@@ -118,15 +118,9 @@ def grow(model: Qwen2ForCausalLM, config: TrainConfig, library: Library) -> Qwen
     torch.manual_seed(config.seed + 1)
     wider = widen(model, config.grown_hidden, config.grown_feed_forward)
     if config.circuit:
-        follow_links(wider, library.tokenizer, model.config.hidden_size)
+        small = model.config
+        follow_links(wider, library, small.hidden_size, small.intermediate_size, config.seed)
     return wider.train()
-
-
-def built_in(config: TrainConfig, grown: bool) -> tuple[str, ...]:
-    """How the names of the parameters that circuits were built into begin."""
-    if not config.circuit:
-        return ()
-    return WITH_LINKS if grown else PASSED_THROUGH
 
 
 def token_counts(library: Library, config: TrainConfig) -> Tensor:

@@ -12,7 +12,8 @@ from memollm.registry import refusal
 SIZES = ("vocabulary", "hidden", "layers", "heads", "kv_heads", "head_dim", "feed_forward")
 CIRCUIT = {"heads": 4, "kv_heads": 2, "head_dim": 64}  # what the hand-made circuit is built for
 CIRCUIT_LEAST = {"layers": 3, "hidden": 192}
-LINKS_LAYERS, LINKS_WIDTH = 4, 64  # and new dimensions, for what links.py builds when it grows
+# New dimensions and neurons for what links.py builds when the model grows.
+LINKS = {"hidden": 52, "feed_forward": 52}
 
 
 def require(name: str, value: object, allowed: bool, condition: str) -> None:
@@ -66,12 +67,8 @@ def require_shares(key: str, shares: Sequence[float], sources: Sequence[str]) ->
 def require_growth(training: Any) -> None:
     """Sizes that the model can grow to; with the circuit, room for the one that follows links."""
     old = training.architecture
-    least = {"hidden": old.hidden, "feed_forward": old.feed_forward}
-    if training.circuit:
-        least["hidden"] += LINKS_WIDTH
-        require("task.architecture.layers", old.layers, old.layers >= LINKS_LAYERS,
-                f">= {LINKS_LAYERS} with task.circuit=true and task.grown")  # fmt: skip
-    for name, size in least.items():
+    for name, new in LINKS.items():
+        size = getattr(old, name) + (new if training.circuit else 0)
         found = getattr(training, f"grown_{name}")
         require(f"task.grown_{name}", found, found >= size,
                 f">= {size}, or task.grown=[]")  # fmt: skip

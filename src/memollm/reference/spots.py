@@ -1,0 +1,96 @@
+"""Samples of linked variables and of text, and the places in them where a link ends."""
+
+from __future__ import annotations
+
+import string
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from tokenizers import Tokenizer
+from torch import Tensor
+
+from memollm.reference.chains import chain
+from memollm.reference.library import Library
+from memollm.reference.tracking import tracking
+
+LETTERS = string.ascii_uppercase
+NAME = 5  # letters of a name, digits of a value
+LINK, VALUE = " VAR {}QJKZ = VAR HVWPB", " VAR {}QJKZ = 50718"
+CHAINS, TEXTS, LENGTH = 96, 24, 256
+
+
+@dataclass(frozen=True)
+class Spots:
+    """Tensors of (samples, length)."""
+
+    tokens: Tensor
+    letters: Tensor  # of a name's first letter: its number, elsewhere -1
+    link_ends: Tensor  # bool: behind "VAR PMKKW = VAR UCNDO"
+    value_ends: Tensor  # bool: behind "VAR UCNDO = 87723"
+
+
+def draw_spots(library: Library, seed: int) -> Spots:
+    """Chains in text and noise, one or several a sample, a quarter as RULER has them; then text.
+
+    Raises:
+        ValueError: if the tokens of names are not single letters, so that no link is found.
+    """
+    tokenizer = library.tokenizer
+    tokens = torch.from_numpy(
+        np.stack([_sample(library, seed, number) for number in range(CHAINS + TEXTS)])
+    )
+    letter, digit = (is_one(tokenizer, symbols)[tokens] for symbols in (LETTERS, string.digits))
+    r = tokens == tokenizer.token_to_id("R")
+    ends = []
+    for statement, last in ((LINK, letter), (VALUE, digit)):
+        back = distance(tokenizer, statement)
+        ended = shifted(letter, back) & (shifted(r, back + 1) | shifted(r, back + 2))
+        for place in range(1, NAME + 1):
+            ended &= shifted(last, place)
+        ends.append(ended)
+    if not all(ended.any() for ended in ends):
+        raise ValueError("links need a tokenizer that writes names and values letter by letter")
+    numbers = torch.full((tokenizer.get_vocab_size(),), -1)
+    numbers[first_letters(tokenizer)] = torch.arange(len(LETTERS))
+    return Spots(tokens, numbers[tokens], *ends)
+
+
+def _sample(library: Library, seed: int, number: int) -> np.ndarray:
+    rng = np.random.default_rng([seed, number])
+    if number >= CHAINS:
+        return library.window(rng, LENGTH)
+    if number % 4 == 3:
+        return tracking(rng, library, LENGTH).tokens
+    hops, chains = ((2, 1), (4, 3), (4, 3))[number % 3]
+    return chain(rng, library, LENGTH, hops, chains).tokens
+
+
+def is_one(tokenizer: Tokenizer, symbols: str) -> Tensor:
+    """For each token, whether it is one of these characters, a blank before it or not."""
+    found = torch.zeros(tokenizer.get_vocab_size(), dtype=torch.bool)
+    for symbol in symbols:
+        for token in map(tokenizer.token_to_id, (symbol, f"Ġ{symbol}")):
+            if token is not None:
+                found[token] = True
+    return found
+
+
+def first_letters(tokenizer: Tokenizer) -> list[int]:
+    """For each letter the token that a name begins with."""
+    back = distance(tokenizer, LINK)
+    return [tokenizer.encode(LINK.format(letter)).ids[-back] for letter in LETTERS]
+
+
+def distance(tokenizer: Tokenizer, statement: str) -> int:
+    """Tokens from behind a statement back to the first letter of its first name."""
+    first = statement.index("{")
+    offsets = tokenizer.encode(statement.format("X")).offsets
+    return len(offsets) - next(i for i, (_, end) in enumerate(offsets) if end > first)
+
+
+def shifted(values: Tensor, back: int) -> Tensor:
+    """What stands ``back`` tokens before each place, ``False`` where nothing does."""
+    moved = torch.zeros_like(values)
+    moved[:, back:] = values[:, : values.shape[1] - back]
+    return moved
