@@ -11,11 +11,11 @@ from tokenizers.models import WordLevel
 from memollm.reference import spots
 from memollm.reference.config import Architecture
 from memollm.reference.grow import widen
-from memollm.reference.links import NEURONS, SIZE, WIDTH, follow_links
+from memollm.reference.links import HEAD, NEURONS, SIZE, WIDTH, follow_links
 from memollm.reference.measure import MeasureConfig, held_out_library
 from memollm.reference.model import build_model
-from memollm.reference.spots import LETTERS, LINK, VALUE, distance, draw_spots, first_letters
-from memollm.reference.tracking import HEAD
+from memollm.reference.spots import LETTERS, distance, draw_spots, first_letters
+from memollm.reference.tracking import HEAD as INTRODUCTION
 from memollm.tasks.refuse import LINKS
 
 SAME = 1e-4  # of logits of size 10: float32, six layers of sums over more dimensions
@@ -73,21 +73,18 @@ def test_the_first_letter_is_passed_on_where_a_link_ends_and_nowhere_else(linked
     tokens, names = names_of(library, TEXT)
     found = linked(tokens, output_attentions=True, output_hidden_states=True)
     passed = found.hidden_states[2][0, :, 192 + SIZE : 192 + 2 * SIZE]
-    link, value = ends(names, "O")[-1], ends(names, "3")[0]
-    for place, letter, statement in ((link, "P", LINK), (value, "U", VALUE)):
-        back = distance(library.tokenizer, statement)
-        assert names[place - back] == f"Ġ{letter}"
-        head = (LINK, VALUE).index(statement) + 2
-        assert found.attentions[1][0, head, place, place - back] > 0.9
-        assert LETTERS[int(passed[place].argmax())] == letter
+    end, back = ends(names, "O")[-1], distance(library.tokenizer)
+    assert names[end - back] == "ĠP"
+    assert found.attentions[1][0, HEAD, end, end - back] > 0.9
+    assert LETTERS[int(passed[end].argmax())] == "P"
     loudest = passed.abs().amax(-1)
-    others = [place for place in range(len(names)) if place not in (link, value)]
-    assert loudest[[link, value]].min() > 3 * loudest[others].max()
+    loudest[end] /= 3
+    assert int(loudest.argmax()) == end
 
 
 def test_the_name_before_is_what_comes_next(linked, library):
     """Layer 2 copies it: nothing but its own match was needed to find the link."""
-    text = f"{HEAD} The sky is blue.{TEXT} {TEXT[:15]}\nThey are: UCNDO"
+    text = f"{INTRODUCTION} The sky is blue.{TEXT} {TEXT[:15]}\nThey are: UCNDO"
     tokens, _ = names_of(library, text)
     before, after = (
         model(tokens).logits[0, -1, first_letters(library.tokenizer)] for model in (fresh(), linked)
@@ -104,7 +101,7 @@ def test_what_is_refused_beforehand_is_what_the_circuit_needs(library, monkeypat
 @pytest.mark.parametrize(("hidden", "feed_forward"), [(WIDTH - 1, NEURONS), (WIDTH, NEURONS - 1)])
 def test_links_need_room(library, hidden, feed_forward):
     wider = widen(fresh(), 192 + hidden, 448 + feed_forward)
-    with pytest.raises(ValueError, match="52 new dimensions and 52 new neurons"):
+    with pytest.raises(ValueError, match="52 new dimensions and 26 new neurons"):
         follow_links(wider, library, 192, 448)
 
 

@@ -1,10 +1,10 @@
 """Neurons that follow links: "VAR PMKKW = VAR UCNDO." read backwards, from UCNDO to PMKKW.
 
 Training alone did not find this in 45 million tokens. It is built into dimensions and neurons
-that a trained model has just been given (``grow.py``), and into two heads of little worth:
+that a trained model has just been given (``grow.py``), and into a head of little worth:
 
-* layer 1's heads 2 and 3 look back from the end of a link to the first letter of its name, from
-  behind "VAR PMKKW = VAR UCNDO" and from behind "VAR UCNDO = 87723", and write down that letter;
+* layer 1's head 2 looks back from the end of a link to the first letter of its first name and
+  writes it down (head 3, which has the same keys and values, begins anew);
 * layer 1's new neurons pass the letter on where a link does end, and nothing elsewhere;
 * layer 2, which finds that end by the name it was asked for, copies the letter as it would copy
   the letter's own token, and the rest of the name by itself.
@@ -27,8 +27,6 @@ from memollm.reference.initialise import head_rows, look_back, sharp_heights
 from memollm.reference.library import Library
 from memollm.reference.spots import (
     LETTERS,
-    LINK,
-    VALUE,
     Spots,
     distance,
     draw_spots,
@@ -36,10 +34,10 @@ from memollm.reference.spots import (
     shifted,
 )
 
-HEADS, KV_HEAD = (2, 3), 1  # of layer 1
+HEAD, KV_HEAD = 2, 1  # of layer 1
 SIZE = len(LETTERS)
 WIDTH = 2 * SIZE  # new dimensions: letters as they are fetched, and those that were passed on
-NEURONS = 2 * SIZE  # new ones: for both kinds of links
+NEURONS = SIZE  # new ones
 # Tried on a model of three tenths of the steps and one of a tenth before they grew: with these a
 # name's letter wins in 85 to 100 % of the cases, for less than 0.01 of the loss of text.
 COPIED = 8.0  # times what layer 2 copies of a letter's own token
@@ -70,62 +68,53 @@ def follow_links(
             f"{size.num_hidden_layers=} {size.hidden_size=} {size.intermediate_size=}"
         )
     spots = draw_spots(library, seed)
-    backs = [distance(library.tokenizer, statement) for statement in (LINK, VALUE)]
+    back = distance(library.tokenizer)
     second, third = cast(list[Qwen2DecoderLayer], list(model.model.layers[1:3]))
     with torch.no_grad():
-        _fetch(model, second, spots, backs, hidden)
-        _pass_on(model, second, spots, backs, hidden, feed_forward)
+        _fetch(model, second, spots, back, hidden)
+        _pass_on(model, second, spots, back, hidden, feed_forward)
         _copy(third, model.model.embed_tokens.weight[first_letters(library.tokenizer)], hidden)
 
 
 def _fetch(
-    model: Qwen2ForCausalLM, layer: Qwen2DecoderLayer, spots: Spots, backs: list[int], hidden: int
+    model: Qwen2ForCausalLM, layer: Qwen2DecoderLayer, spots: Spots, back: int, hidden: int
 ) -> None:
     """Write the letters that stand so many tokens back into the first new dimensions."""
     attention = layer.self_attn
     size = attention.head_dim
-    rows = head_rows(KV_HEAD, size)
-    for name in ("k_proj", "v_proj"):
+    rows, both = head_rows(KV_HEAD, size), slice(HEAD * size, (HEAD + 2) * size)
+    for name, cleared in (("q_proj", both), ("k_proj", rows), ("v_proj", rows)):
         projection = cast(nn.Linear, attention.get_submodule(name))
-        projection.weight[rows] = 0
-        projection.bias[rows] = 0
+        projection.weight[cleared] = 0
+        projection.bias[cleared] = 0
+    attention.o_proj.weight[:, both] = 0
     states = _inputs(model, attention.v_proj, spots.tokens)
     states[..., hidden:] = 0
     letters = _letters(spots).to(states)
     attention.v_proj.weight[rows][:SIZE] = _read(states, letters, 1 + LETTER * letters.sum(-1))
     frequencies = model.model.rotary_emb.inv_freq.float()
-    for head, back in zip(HEADS, backs, strict=True):
-        own = head_rows(head, size)
-        attention.q_proj.weight[own] = 0
-        attention.q_proj.bias[own] = 0
-        look_back(attention, frequencies, KV_HEAD, head, back, sharp_heights(frequencies, 5.0))
-        attention.o_proj.weight[:, own] = 0
-        attention.o_proj.weight[hidden : hidden + SIZE, own][:, :SIZE] = torch.eye(SIZE)
+    look_back(attention, frequencies, KV_HEAD, HEAD, back, sharp_heights(frequencies, 5.0))
+    written = attention.o_proj.weight[hidden : hidden + SIZE, head_rows(HEAD, size)]
+    written[:, :SIZE] = torch.eye(SIZE)
 
 
 def _pass_on(
     model: Qwen2ForCausalLM,
     layer: Qwen2DecoderLayer,
     spots: Spots,
-    backs: list[int],
+    back: int,
     hidden: int,
     feed_forward: int,
 ) -> None:
-    """Neurons, one for a letter and a kind of link, that are open where such a link ends."""
+    """Neurons, one for a letter, that are open where a link ends."""
     neurons = layer.mlp
     states = _inputs(model, neurons.up_proj, spots.tokens)
-    passed = slice(hidden + SIZE, hidden + 2 * SIZE)
-    for number, (ends, back) in enumerate(
-        zip((spots.link_ends, spots.value_ends), backs, strict=True)
-    ):
-        ended = ends.to(states)
-        fetched = _letters(spots, back).to(states) * ended[..., None]
-        own = slice(feed_forward + number * SIZE, feed_forward + (number + 1) * SIZE)
-        neurons.gate_proj.weight[own] = OPEN * _read(
-            states, 2 * ended[..., None] - 1, 1 + END * ended
-        )
-        neurons.up_proj.weight[own] = _read(states, fetched, ended + ELSEWHERE)
-        neurons.down_proj.weight[passed, own] = torch.eye(SIZE).to(states) / OPEN
+    passed, own = (slice(it, it + SIZE) for it in (hidden + SIZE, feed_forward))
+    ended = spots.ends.to(states)
+    fetched = _letters(spots, back).to(states) * ended[..., None]
+    neurons.gate_proj.weight[own] = OPEN * _read(states, 2 * ended[..., None] - 1, 1 + END * ended)
+    neurons.up_proj.weight[own] = _read(states, fetched, ended + ELSEWHERE)
+    neurons.down_proj.weight[passed, own] = torch.eye(SIZE).to(states) / OPEN
 
 
 def _copy(layer: Qwen2DecoderLayer, embedding: Tensor, hidden: int) -> None:

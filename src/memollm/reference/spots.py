@@ -15,8 +15,8 @@ from memollm.reference.library import Library
 from memollm.reference.tracking import tracking
 
 LETTERS = string.ascii_uppercase
-NAME = 5  # letters of a name, digits of a value
-LINK, VALUE = " VAR {}QJKZ = VAR HVWPB", " VAR {}QJKZ = 50718"
+NAME = 5  # letters
+LINK = " VAR {}QJKZ = VAR HVWPB"
 CHAINS, TEXTS, LENGTH = 96, 24, 256
 
 
@@ -26,8 +26,7 @@ class Spots:
 
     tokens: Tensor
     letters: Tensor  # of a name's first letter: its number, elsewhere -1
-    link_ends: Tensor  # bool: behind "VAR PMKKW = VAR UCNDO"
-    value_ends: Tensor  # bool: behind "VAR UCNDO = 87723"
+    ends: Tensor  # bool: behind "VAR PMKKW = VAR UCNDO"
 
 
 def draw_spots(library: Library, seed: int) -> Spots:
@@ -40,20 +39,16 @@ def draw_spots(library: Library, seed: int) -> Spots:
     tokens = torch.from_numpy(
         np.stack([_sample(library, seed, number) for number in range(CHAINS + TEXTS)])
     )
-    letter, digit = (is_one(tokenizer, symbols)[tokens] for symbols in (LETTERS, string.digits))
-    r = tokens == tokenizer.token_to_id("R")
-    ends = []
-    for statement, last in ((LINK, letter), (VALUE, digit)):
-        back = distance(tokenizer, statement)
-        ended = shifted(letter, back) & (shifted(r, back + 1) | shifted(r, back + 2))
-        for place in range(1, NAME + 1):
-            ended &= shifted(last, place)
-        ends.append(ended)
-    if not all(ended.any() for ended in ends):
-        raise ValueError("links need a tokenizer that writes names and values letter by letter")
+    letter, r = is_letter(tokenizer)[tokens], tokens == tokenizer.token_to_id("R")
+    back = distance(tokenizer)
+    ends = shifted(letter, back) & (shifted(r, back + 1) | shifted(r, back + 2))
+    for place in range(1, NAME + 1):
+        ends &= shifted(letter, place)
+    if not ends.any():
+        raise ValueError("links need a tokenizer that writes names letter by letter")
     numbers = torch.full((tokenizer.get_vocab_size(),), -1)
     numbers[first_letters(tokenizer)] = torch.arange(len(LETTERS))
-    return Spots(tokens, numbers[tokens], *ends)
+    return Spots(tokens, numbers[tokens], ends)
 
 
 def _sample(library: Library, seed: int, number: int) -> np.ndarray:
@@ -66,11 +61,11 @@ def _sample(library: Library, seed: int, number: int) -> np.ndarray:
     return chain(rng, library, LENGTH, hops, chains).tokens
 
 
-def is_one(tokenizer: Tokenizer, symbols: str) -> Tensor:
-    """For each token, whether it is one of these characters, a blank before it or not."""
+def is_letter(tokenizer: Tokenizer) -> Tensor:
+    """For each token, whether it is one capital, a blank before it or not."""
     found = torch.zeros(tokenizer.get_vocab_size(), dtype=torch.bool)
-    for symbol in symbols:
-        for token in map(tokenizer.token_to_id, (symbol, f"Ġ{symbol}")):
+    for letter in LETTERS:
+        for token in map(tokenizer.token_to_id, (letter, f"Ġ{letter}")):
             if token is not None:
                 found[token] = True
     return found
@@ -78,14 +73,14 @@ def is_one(tokenizer: Tokenizer, symbols: str) -> Tensor:
 
 def first_letters(tokenizer: Tokenizer) -> list[int]:
     """For each letter the token that a name begins with."""
-    back = distance(tokenizer, LINK)
+    back = distance(tokenizer)
     return [tokenizer.encode(LINK.format(letter)).ids[-back] for letter in LETTERS]
 
 
-def distance(tokenizer: Tokenizer, statement: str) -> int:
-    """Tokens from behind a statement back to the first letter of its first name."""
-    first = statement.index("{")
-    offsets = tokenizer.encode(statement.format("X")).offsets
+def distance(tokenizer: Tokenizer) -> int:
+    """Tokens from behind a link back to the first letter of its first name."""
+    first = LINK.index("{")
+    offsets = tokenizer.encode(LINK.format("X")).offsets
     return len(offsets) - next(i for i, (_, end) in enumerate(offsets) if end > first)
 
 
