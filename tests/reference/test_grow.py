@@ -1,4 +1,4 @@
-"""Growth keeps what was learnt; the heads it builds follow links."""
+"""Growth keeps what was learnt; the circuit it builds follows links."""
 
 from dataclasses import replace
 
@@ -64,17 +64,12 @@ def names_of(library, text: str) -> tuple[torch.Tensor, list[str]]:
     return torch.tensor([tokens]), [library.tokenizer.id_to_token(token) for token in tokens]
 
 
-def ends(names: list[str], last: str) -> list[int]:
-    """Places of what comes after a token."""
-    return [place for place, name in enumerate(names[:-1], start=1) if name == last]
-
-
 def test_the_first_letter_is_passed_on_where_a_link_ends_and_nowhere_else(linked, library):
     tokens, names = names_of(library, TEXT)
     found = linked(tokens, output_attentions=True, output_hidden_states=True)
     passed = found.hidden_states[2][0, :, 192 + SIZE : 192 + 2 * SIZE]
-    end, back = ends(names, "O")[-1], distance(library.tokenizer)
-    assert names[end - back] == "ĠP"
+    end, back = len(names) - names[::-1].index("O"), distance(library.tokenizer)
+    assert names[end] == "." and names[end - back] == "ĠP"
     assert found.attentions[1][0, HEAD, end, end - back] > 0.9
     assert LETTERS[int(passed[end].argmax())] == "P"
     loudest = passed.abs().amax(-1)

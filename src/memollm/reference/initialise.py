@@ -29,7 +29,7 @@ PREVIOUS = (36, 36, 12, 12)  # width of the subspace of the token 1, 2, 3, 4 bac
 BAG = 18  # width of a bag, and of every part of a match
 COPIED = 48  # width of what layer 2 copies
 POSITION_BIAS = 5.0  # of a key, against content of about 1
-# Parameters of the circuit, and between its parts: what it writes is read beside what MLPs do.
+# What the circuit's signal passes through, MLPs included: it is read beside what they write.
 PASSED_THROUGH = (
     "model.layers.0.", "model.layers.1.", "model.layers.2.input_layernorm.",
     "model.layers.2.self_attn.",

@@ -71,7 +71,7 @@ def learning_rate(config: TrainConfig, step: int) -> float:
 
 
 def build_optimizer(
-    model: Qwen2ForCausalLM, config: TrainConfig, circuit: tuple[str, ...] = ()
+    model: Qwen2ForCausalLM, config: TrainConfig, circuit: tuple[str, ...]
 ) -> torch.optim.AdamW:
     """AdamW; the weight of the embedding and the vectors does not decay.
 
