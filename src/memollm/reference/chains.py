@@ -57,16 +57,21 @@ def _assignments(names: list[str], value: str) -> list[list[Piece]]:
     ]
 
 
-def question(names: list[str], value: str, listing: bool) -> list[Piece]:
-    """RULER's own question (``listing``), or the last name resolved hop by hop."""
-    if not listing:
+def question(names: list[str], value: str, listed: bool) -> list[Piece]:
+    """All names asked for (``listed``), or the last one resolved hop by hop."""
+    if not listed:
         path = [part for name in names[-2::-1] for part in (" = VAR ", name)]
         pieces: list[Piece] = [("\nWhat is VAR ", Role.TEXT), (names[-1], Role.UNPREDICTABLE)]
         pieces += [("? VAR ", Role.TEXT), (names[-1], Role.ANSWER)]
         pieces += [(part, Role.ANSWER if i % 2 else Role.TEXT) for i, part in enumerate(path)]
         return [*pieces, (" = ", Role.TEXT), (value, Role.ANSWER), (".", Role.TEXT)]
+    return [("\n", Role.TEXT), *listing(names, value), (".", Role.TEXT)]
+
+
+def listing(names: list[str], value: str) -> list[Piece]:
+    """RULER's own question, to the blank that its prompt ends with, and the names."""
     return [
-        ("\nQuestion: Find all variables that are assigned the value ", Role.TEXT),
+        ("Question: Find all variables that are assigned the value ", Role.TEXT),
         (value, Role.UNPREDICTABLE),
         (
             " in the text above. Answer: According to the chain(s) of variable assignment in the "
@@ -74,7 +79,6 @@ def question(names: list[str], value: str, listing: bool) -> list[Piece]:
             Role.TEXT,
         ),
         (value, Role.ANSWER),
-        (", they are:", Role.TEXT),
+        (", they are: ", Role.TEXT),
         *((f" {name}", Role.ANSWER) for name in names),
-        (".", Role.TEXT),
     ]

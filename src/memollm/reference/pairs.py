@@ -32,7 +32,7 @@ def pairs(
     lines: list[Encoded] = []
     room = length - int(rng.integers(1, MOST_ASKED + 1)) * len(_ask(library, *_pair(rng, draw))[0])
     room -= len(encode(library.tokenizer, [(HEAD + DATA, Role.TEXT)])[0]) + told * 40
-    while room > 0:
+    while room > 0 or not lines:
         key, value = _pair(rng, draw)
         if key in drawn:
             continue

@@ -10,6 +10,7 @@ import string
 import numpy as np
 
 from memollm.reference import keys
+from memollm.reference.chains import listing
 from memollm.reference.library import NOISE, Library
 from memollm.reference.pieces import Piece, Role, encode
 from memollm.reference.samples import Sample
@@ -39,7 +40,7 @@ def _solved(
     value = keys.number(rng, 5)
     links = [encode(library.tokenizer, link) for link in _links(names, value)]
     head = encode(library.tokenizer, [(HEAD, Role.TEXT)])
-    asked = encode(library.tokenizer, _question(names, value))
+    asked = encode(library.tokenizer, [*listing(names, value), ("\n\n", Role.TEXT)])
     line = library.noise(len(library.tokenizer.encode(NOISE).ids))
     room = length - sum(len(tokens) for tokens, _ in (head, asked, *links))
     hay = max(len(links), -(-room // len(line)))
@@ -61,20 +62,3 @@ def _links(names: list[str], value: str) -> list[list[Piece]]:
         link: list[Piece] = [("VAR ", Role.TEXT), (new, Role.UNPREDICTABLE), (" = VAR ", Role.TEXT)]
         found.append([*link, (known, Role.UNPREDICTABLE), (" \n", Role.TEXT)])
     return found
-
-
-def _question(names: list[str], value: str) -> list[Piece]:
-    pieces: list[Piece] = [
-        ("Question: Find all variables that are assigned the value ", Role.TEXT),
-        (value, Role.UNPREDICTABLE),
-        (
-            " in the text above. Answer: According to the chain(s) of variable assignment in the "
-            f"text above, {len(names)} variables are assigned the value ",
-            Role.TEXT,
-        ),
-        (value, Role.ANSWER),
-        (", they are: ", Role.TEXT),
-    ]
-    for name in names:
-        pieces += [(" ", Role.TEXT), (name, Role.ANSWER)]
-    return [*pieces, ("\n\n", Role.TEXT)]
