@@ -6,6 +6,7 @@ import re
 import numpy as np
 import pytest
 
+from memollm.evaluation.tasks.variable_tracking import QUESTION
 from memollm.reference import chains, facts, pairs, paraphrases, samples, tracking, wordings, words
 from memollm.reference.batches import KINDS, jumps
 from memollm.reference.config import Stage, TrainConfig
@@ -70,6 +71,16 @@ def test_a_chain_lists_every_name_that_leads_to_the_value(rng, library):
     assert text.count("VAR ") >= 5  # three names on the left, two on the right
 
 
+def test_names_are_asked_for_in_the_words_of_the_evaluation(library):
+    names = ["PMKKW", "UCNDO", "QJKZE"]
+    pieces = chains.question(names, "48213", listed=True)
+    tokens, roles = encode(library.tokenizer, pieces)
+    first = answer_span(samples.Sample(tokens, roles)).start
+    asked = "\n" + QUESTION.format(value="48213", count=3)
+    assert tokens[:first].tolist() == library.tokenizer.encode(asked).ids
+    assert library.tokenizer.decode(tokens[first:].tolist()).split() == [*names[:2], "QJKZE."]
+
+
 @pytest.mark.parametrize("seed", range(10))
 def test_a_pair_that_is_asked_for_stands_in_the_object(seed, library):
     sample = pairs.pairs(np.random.default_rng(seed), library, 500)
@@ -77,6 +88,11 @@ def test_a_pair_that_is_asked_for_stands_in_the_object(seed, library):
     stated = dict(re.findall(r'"([^"]+)": "([^"]+)"', data))
     found = re.findall(r'Key: "([^"]+)"\nCorresponding value: "([^"]+)"', asked)
     assert found and all(stated[key] == value for key, value in found)
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_a_pair_stands_even_in_a_sample_too_short_for_its_question(seed, library):
+    assert len(pairs.pairs(np.random.default_rng(seed), library, 64).tokens) == 64
 
 
 def test_pairs_are_identifiers_in_the_share_that_is_asked_for(library):
