@@ -154,6 +154,16 @@ def test_a_thing_is_named_alike_where_it_was_stated_and_where_it_is_asked_for(li
             assert answer.endswith(" 48213") and "sledge" not in answer
 
 
+def test_an_echoed_question_repeats_what_stood_before_the_value(library):
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        stated, asked = paraphrases.echoed(rng, library)
+        before = stated.partition(" {value}")[0]
+        assert before.count("{key}") == 1
+        for question in asked:
+            assert question.endswith(f"? {before}") and question.count("{key}") == 2
+
+
 def test_no_thing_is_named_by_a_word_that_was_kept_out(library):
     few = dataclasses.replace(library, vocabulary=["badge", "porter", "ounces", "sledge"] * 9)
     drawn = {paraphrases._thing(np.random.default_rng(seed), few) for seed in range(99)}

@@ -7,6 +7,7 @@ Each line of ``PAIRS`` is one way of stating a fact and one or two of asking for
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
 import numpy as np
 
@@ -16,6 +17,8 @@ from memollm.reference.library import Library
 from memollm.reference.samples import COUNTS, Sample, needle
 from memollm.reference.wordings import KEPT_OUT, THINGS
 from memollm.reference.words import NOUNS
+
+Draw = Callable[[np.random.Generator, Library], tuple[str, tuple[str, ...]]]
 
 PAIRS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("To open {key}, turn the dial to {value}.",
@@ -123,14 +126,20 @@ _NAMED = (
     "{words} {key}? The {thing} {words} {key}",
     "{words} {key}? In {thing}, {words} {key} {words}",
 )
+# Its name is also the last word before the value, in the question as in the statement: text
+# goes on after such a word ("the room was"), an answer has to begin there all the same.
+_BEFORE = (
+    *_NAMED,
+    "{words} {key} {words}? {words} {key} {words} {thing}",
+    "{words} of {key}? {words} {key} {thing}",
+    "{words} {key}? For {key} {words} {thing}",
+)
 NAMED: tuple[tuple[str, tuple[str, ...]], ...] = (
-    ("{key} {words} {thing} {value} {words}.", _NAMED),
-    ("{key} {words} {thing} {value}.", _NAMED),
-    ("The {words} {key} {words} {thing} {value} {words}.", _NAMED),
+    ("{key} {words} {thing} {value} {words}.", _BEFORE),
+    ("{key} {words} {thing} {value}.", _BEFORE),
+    ("The {words} {key} {words} {thing} {value} {words}.", _BEFORE),
     ("{key} {words} {value} {thing} {words}.", _NAMED),
 )
-WORDINGS = (PAIRS, FRAMES, NAMED)
-SHARES = (0.35, 0.2, 0.45)
 
 _KEPT_OUT = {
     word
@@ -140,18 +149,40 @@ _KEPT_OUT = {
 }
 
 
+def _fixed(of: tuple[tuple[str, tuple[str, ...]], ...]) -> Draw:
+    return lambda rng, library: of[rng.integers(len(of))]
+
+
+def echoed(rng: np.random.Generator, library: Library) -> tuple[str, tuple[str, ...]]:
+    """A question that repeats the statement's own words, whatever they are, up to the value.
+
+    The key then stands twice in the question alone, and no value follows it there.
+    """
+    first, second = library.snippet(rng, 4), library.snippet(rng, 4)
+    stated = f"{first} {{key}} {second}"
+    closing = "." if rng.random() < 0.5 else " {words}."
+    return f"{stated} {{value}}{closing}", (
+        f"{{words}} {{key}}? {stated}",
+        f"{{words}} {first} {{key}}? {stated}",
+    )
+
+
+KINDS: tuple[Draw, ...] = (_fixed(PAIRS), _fixed(FRAMES), _fixed(NAMED), echoed)
+SHARES = (0.3, 0.15, 0.4, 0.15)
+
+
 def paraphrased(rng: np.random.Generator, library: Library, length: int) -> Sample:
     """Facts in a haystack, each asked for in words of its own, most of them in any words."""
     count = int(rng.choice(COUNTS, p=[0.25, 0.2, 0.3, 0.2, 0.05]))
     alike = rng.random() < 0.5  # all facts of one kind: only the key decides
-    wordings = WORDINGS[rng.choice(len(WORDINGS), p=SHARES)]
-    one = wordings[rng.integers(len(wordings))]
+    kind = int(rng.choice(len(KINDS), p=SHARES))
+    one = KINDS[kind](rng, library)
     drawn: dict[str, Fact] = {}
     while len(drawn) < count:
         key = keys.key(rng, library.vocabulary)
-        statement, questions = one if alike else wordings[rng.integers(len(wordings))]
+        statement, questions = one if alike else KINDS[kind](rng, library)
         # Between words of any kind a number is known for the value; a word may be anything.
-        value = keys.value(rng) if wordings is PAIRS or rng.random() < 0.3 else _number(rng)
+        value = keys.value(rng) if kind == 0 or rng.random() < 0.3 else _number(rng)
         drawn[key] = Fact(key, value, _thing(rng, library), statement, questions)
     return needle(rng, library, length, list(drawn.values()))
 
