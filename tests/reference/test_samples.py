@@ -2,6 +2,7 @@
 
 import dataclasses
 import re
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -164,14 +165,37 @@ def test_an_echoed_question_repeats_what_stood_before_the_value(library):
             assert question.endswith(f"? {before}") and question.count("{key}") == 2
 
 
+def test_pages_ask_for_every_fact_that_they_say_they_do(library):
+    asked = 0
+    for seed in range(30):
+        length = (256, 512, 1024)[seed % 3]
+        sample = paraphrases._pages(np.random.default_rng(seed), library, length, seed % 4)
+        assert len(sample.tokens) == len(sample.roles) == length
+        assert len(sample.asked) <= length // paraphrases.PAGE
+        stated = [sample.spans[which] for which in sample.asked]
+        assert stated == sorted(stated), "a page comes after the one before"
+        for (first, last), (following, _) in pairwise([*stated, (length, 0)]):
+            fact = library.tokenizer.decode(sample.tokens[first:last].tolist())
+            after = sample.roles[last:following] == Role.ANSWER
+            value = np.split(sample.tokens[last:following][after], _breaks(after))[-1]
+            assert library.tokenizer.decode(value.tolist()).split()[-1] in fact
+        asked += len(sample.asked)
+    assert asked > 60
+
+
+def _breaks(marked: np.ndarray) -> np.ndarray:
+    """Where, among the marked places alone, a new run of them begins."""
+    return np.flatnonzero(np.diff(np.flatnonzero(marked)) > 1) + 1
+
+
 def test_no_thing_is_named_by_a_word_that_was_kept_out(library):
-    few = dataclasses.replace(library, vocabulary=["badge", "porter", "ounces", "sledge"] * 9)
-    drawn = {paraphrases._thing(np.random.default_rng(seed), few) for seed in range(99)}
-    assert (
-        "sledge" in drawn
-        and "badge" in words.NOUNS
-        and drawn <= {"sledge", *wordings.THINGS, *words.NOUNS} - {"badge"}
-    )
+    kept = ["badge", "porter", "ounces", "Room"]
+    few = dataclasses.replace(library, vocabulary=[*kept, "sledge"] * 9)
+    drawn = {paraphrases._thing(np.random.default_rng(seed), few) for seed in range(400)}
+    assert "sledge" in drawn and "badge" in words.NOUNS and "badge" not in drawn
+    assert not {it.lower() for it in drawn} & {word.lower() for word in kept}
+    assert len(drawn & {*wordings.THINGS}) > 20
+    assert drawn - {"sledge", *wordings.THINGS, *words.NOUNS}, "words of the text itself"
 
 
 def test_jumps_only_grow_and_stay_within_bounds(rng):

@@ -7,14 +7,14 @@ Each line of ``PAIRS`` is one way of stating a fact and one or two of asking for
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 import numpy as np
 
 from memollm.reference import keys
 from memollm.reference.facts import Fact
 from memollm.reference.library import Library
-from memollm.reference.samples import COUNTS, Sample, needle
+from memollm.reference.samples import COUNTS, Sample, TooShortError, needle, text
 from memollm.reference.wordings import KEPT_OUT, THINGS
 from memollm.reference.words import NOUNS
 
@@ -127,7 +127,7 @@ _NAMED = (
     "{words} {key}? In {thing}, {words} {key} {words}",
 )
 # Its name is also the last word before the value, in the question as in the statement: text
-# goes on after such a word ("the room was"), an answer has to begin there all the same.
+# goes on after such a word ("the crate was"), an answer has to begin there all the same.
 _BEFORE = (
     *_NAMED,
     "{words} {key} {words}? {words} {key} {words} {thing}",
@@ -169,31 +169,82 @@ def echoed(rng: np.random.Generator, library: Library) -> tuple[str, tuple[str, 
 
 KINDS: tuple[Draw, ...] = (_fixed(PAIRS), _fixed(FRAMES), _fixed(NAMED), echoed)
 SHARES = (0.3, 0.15, 0.4, 0.15)
+PAGE = 160  # tokens, at least
 
 
 def paraphrased(rng: np.random.Generator, library: Library, length: int) -> Sample:
-    """Facts in a haystack, each asked for in words of its own, most of them in any words."""
-    count = int(rng.choice(COUNTS, p=[0.25, 0.2, 0.3, 0.2, 0.05]))
-    alike = rng.random() < 0.5  # all facts of one kind: only the key decides
+    """Facts in a haystack, each asked for in words of its own, most of them in any words.
+
+    Half of the samples are pages: short haystacks in a row, each with one question after text.
+    Where questions follow each other, the second is known for one; the first has to be told from
+    text that goes on, and of those a long haystack has one.
+    """
     kind = int(rng.choice(len(KINDS), p=SHARES))
+    if rng.random() < 0.5:
+        return _pages(rng, library, length, kind)
+    count = int(rng.choice(COUNTS, p=[0.25, 0.2, 0.3, 0.2, 0.05]))
+    return needle(rng, library, length, _facts(rng, library, kind, count))
+
+
+def _pages(rng: np.random.Generator, library: Library, length: int, kind: int) -> Sample:
+    pages: list[Sample] = []
+    stated: set[str] = set()
+    start, count = 0, max(1, length // PAGE)
+    for number in range(count):
+        end = length * (number + 1) // count
+        facts = _facts(rng, library, kind, int(rng.integers(1, 3)), stated)
+        try:
+            page = needle(rng, library, end - start, facts, questions=1)
+        except TooShortError:  # a long key or value: the page goes on in the next
+            continue
+        spans = tuple((start + first, start + last) for first, last in page.spans)
+        asked = tuple(which + sum(len(it.spans) for it in pages) for which in page.asked)
+        pages.append(Sample(page.tokens, page.roles, spans, asked))
+        stated |= {fact.key for fact in facts}
+        start = end
+    if start < length:
+        pages.append(text(rng, library, length - start))
+    return Sample(
+        np.concatenate([it.tokens for it in pages]),
+        np.concatenate([it.roles for it in pages]),
+        tuple(span for it in pages for span in it.spans),
+        tuple(which for it in pages for which in it.asked),
+    )
+
+
+def _facts(
+    rng: np.random.Generator,
+    library: Library,
+    kind: int,
+    count: int,
+    stated: Collection[str] = (),
+) -> list[Fact]:
+    """``count`` facts of one kind under keys that were not ``stated`` before."""
+    alike = rng.random() < 0.5  # all facts in one wording: only the key decides
     one = KINDS[kind](rng, library)
     drawn: dict[str, Fact] = {}
     while len(drawn) < count:
         key = keys.key(rng, library.vocabulary)
+        if key in stated:
+            continue
         statement, questions = one if alike else KINDS[kind](rng, library)
         # Between words of any kind a number is known for the value; a word may be anything.
         value = keys.value(rng) if kind == 0 or rng.random() < 0.3 else _number(rng)
         drawn[key] = Fact(key, value, _thing(rng, library), statement, questions)
-    return needle(rng, library, length, list(drawn.values()))
+    return list(drawn.values())
 
 
 def _thing(rng: np.random.Generator, library: Library) -> str:
-    """What a value is called: any word, those that elsewhere are values too, in half of the cases.
+    """What a value is called: a known name, or any word, common ones as often as text has them.
 
-    But for the words of wordings never trained on.
+    Some are values elsewhere; none is a word of the wordings that are not trained on.
     """
-    words = NOUNS if rng.random() < 0.5 else library.vocabulary
-    things = [*THINGS, *(word for word in words if word not in _KEPT_OUT)]
+    pool = rng.integers(4)
+    if pool == 0:
+        words = re.findall(r"[A-Za-z]+", library.snippet(rng, 5))
+    else:
+        words = (THINGS, NOUNS, library.vocabulary)[pool - 1]
+    things = [word for word in words if word.lower() not in _KEPT_OUT] or THINGS
     return things[rng.integers(len(things))]
 
 

@@ -24,6 +24,10 @@ INTRODUCTIONS = (
 COUNTS = (1, 2, 4, 8, 16)  # needles in a haystack
 
 
+class TooShortError(ValueError):
+    """Fewer tokens than one fact and its question take."""
+
+
 @dataclass(frozen=True)
 class Sample:
     """Token ids and the role of each; ``spans``: where each fact stands (start, end)."""
@@ -93,7 +97,8 @@ def needle(
 ) -> Sample:
     """Facts at random depths of a haystack, questions at the end.
 
-    Facts that do not fit into ``length`` are left out, the ones asked for last.
+    Facts that do not fit into ``length`` are left out, the ones asked for last; ``TooShortError``
+    if not even one of those given fits.
     """
     drawn = facts is None
     if facts is None:
@@ -128,7 +133,7 @@ def needle(
     if room() < 0 and drawn:  # a long key, asked for in many words: draw another
         return needle(rng, library, length)
     if room() < 0:
-        raise ValueError(f"length {length} is too short for one needle and its question")
+        raise TooShortError(f"length {length} is too short for one needle and its question")
     haystack = library.noise(room()) if rng.random() < 0.1 else library.window(rng, room())
     return _assemble(rng, library, opening, haystack, stated, asked)
 
