@@ -28,21 +28,24 @@ class Fact:
     def stated(self, filler: str = "", words: Callable[[], str] = str) -> list[Piece]:
         """The statement; ``words`` gives some words of text each time it is called."""
         template = _settle(self.statement, self.thing, filler, words)
-        return fill(template, self.key, self.value, Role.UNPREDICTABLE, Role.UNPREDICTABLE)
+        return fill(template, self.key, self.value)
 
     def asked(self, question: str, filler: str = "", words: Callable[[], str] = str) -> list[Piece]:
         """The question with its answer and what closes it.
 
         A question's own words carry no loss: who asks gives them. Learning to predict them is
-        learning not to answer yet, and a wording never seen is then not answered at all.
+        learning not to answer yet, and a wording never seen is then not answered at all. Nor
+        does the key where it stands again: it would be learnt as what to say between any words.
         """
         template = _settle(question, self.thing, filler, words)
-        given = Role.UNPREDICTABLE
-        pieces = fill(template, self.key, self.value, given, Role.ANSWER)
-        pieces = [(it, Role.ANSWER if role == Role.ANSWER else given) for it, role in pieces]
+        asked = template.replace("{key}", self.key)
         space = "" if template[-1] in '"<> ' else " "
         closing = CLOSING.get(template[-1], ".")
-        return [*pieces, (space + self.value, Role.ANSWER), (closing, Role.TEXT)]
+        return [
+            (asked, Role.UNPREDICTABLE),
+            (space + self.value, Role.ANSWER),
+            (closing, Role.TEXT),
+        ]
 
 
 def _settle(template: str, thing: str, filler: str, words: Callable[[], str]) -> str:

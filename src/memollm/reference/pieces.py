@@ -22,18 +22,16 @@ Piece = tuple[str, Role]
 _PLACE = re.compile(r"\{(key|value)\}")
 
 
-def fill(template: str, key: str, value: str, first: Role, again: Role) -> list[Piece]:
-    """Cut a template at its key and value; the value's and a second key's role is ``again``."""
+def fill(template: str, key: str, value: str) -> list[Piece]:
+    """Cut a statement at its key and value: not to be known at first, and answers from then on."""
     pieces: list[Piece] = []
     seen: set[str] = set()
     for number, part in enumerate(_PLACE.split(template)):
         if number % 2 == 0:
             pieces.append((part, Role.TEXT))
-        elif part == "value":
-            pieces.append((value, Role.ANSWER if "value" in seen else again))
         else:
-            pieces.append((key, Role.ANSWER if "key" in seen else first))
-        if number % 2:
+            role = Role.ANSWER if part in seen else Role.UNPREDICTABLE
+            pieces.append((value if part == "value" else key, role))
             seen.add(part)
     return pieces
 
