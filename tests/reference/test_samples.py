@@ -169,7 +169,8 @@ def test_pages_ask_for_every_fact_that_they_say_they_do(library):
     asked = 0
     for seed in range(30):
         length = (256, 512, 1024)[seed % 3]
-        sample = paraphrases._pages(np.random.default_rng(seed), library, length, seed % 4)
+        kind = paraphrases.KINDS[seed % 4]
+        sample = paraphrases._pages(np.random.default_rng(seed), library, length, kind)
         assert len(sample.tokens) == len(sample.roles) == length
         assert len(sample.asked) <= length // paraphrases.PAGE
         stated = [sample.spans[which] for which in sample.asked]

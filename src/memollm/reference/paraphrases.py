@@ -167,7 +167,8 @@ def echoed(rng: np.random.Generator, library: Library) -> tuple[str, tuple[str, 
     )
 
 
-KINDS: tuple[Draw, ...] = (_fixed(PAIRS), _fixed(FRAMES), _fixed(NAMED), echoed)
+_paired = _fixed(PAIRS)
+KINDS: tuple[Draw, ...] = (_paired, _fixed(FRAMES), _fixed(NAMED), echoed)
 SHARES = (0.3, 0.15, 0.4, 0.15)
 PAGE = 160  # tokens, at least
 
@@ -179,15 +180,17 @@ def paraphrased(rng: np.random.Generator, library: Library, length: int) -> Samp
     Where questions follow each other, the second is known for one; the first has to be told from
     text that goes on, and of those a long haystack has one.
     """
-    kind = int(rng.choice(len(KINDS), p=SHARES))
+    kind = KINDS[rng.choice(len(KINDS), p=SHARES)]
     if rng.random() < 0.5:
         return _pages(rng, library, length, kind)
     count = int(rng.choice(COUNTS, p=[0.25, 0.2, 0.3, 0.2, 0.05]))
     return needle(rng, library, length, _facts(rng, library, kind, count))
 
 
-def _pages(rng: np.random.Generator, library: Library, length: int, kind: int) -> Sample:
+def _pages(rng: np.random.Generator, library: Library, length: int, kind: Draw) -> Sample:
     pages: list[Sample] = []
+    spans: list[tuple[int, int]] = []
+    asked: list[int] = []
     stated: set[str] = set()
     start, count = 0, max(1, length // PAGE)
     for number in range(count):
@@ -197,39 +200,36 @@ def _pages(rng: np.random.Generator, library: Library, length: int, kind: int) -
             page = needle(rng, library, end - start, facts, questions=1)
         except TooShortError:  # a long key or value: the page goes on in the next
             continue
-        spans = tuple((start + first, start + last) for first, last in page.spans)
-        asked = tuple(which + sum(len(it.spans) for it in pages) for which in page.asked)
-        pages.append(Sample(page.tokens, page.roles, spans, asked))
+        asked += [len(spans) + which for which in page.asked]
+        spans += [(start + first, start + last) for first, last in page.spans]
+        pages.append(page)
         stated |= {fact.key for fact in facts}
         start = end
     if start < length:
         pages.append(text(rng, library, length - start))
-    return Sample(
-        np.concatenate([it.tokens for it in pages]),
-        np.concatenate([it.roles for it in pages]),
-        tuple(span for it in pages for span in it.spans),
-        tuple(which for it in pages for which in it.asked),
-    )
+    tokens = np.concatenate([page.tokens for page in pages])
+    roles = np.concatenate([page.roles for page in pages])
+    return Sample(tokens, roles, tuple(spans), tuple(asked))
 
 
 def _facts(
     rng: np.random.Generator,
     library: Library,
-    kind: int,
+    kind: Draw,
     count: int,
     stated: Collection[str] = (),
 ) -> list[Fact]:
     """``count`` facts of one kind under keys that were not ``stated`` before."""
     alike = rng.random() < 0.5  # all facts in one wording: only the key decides
-    one = KINDS[kind](rng, library)
+    one = kind(rng, library)
     drawn: dict[str, Fact] = {}
     while len(drawn) < count:
         key = keys.key(rng, library.vocabulary)
         if key in stated:
             continue
-        statement, questions = one if alike else KINDS[kind](rng, library)
+        statement, questions = one if alike else kind(rng, library)
         # Between words of any kind a number is known for the value; a word may be anything.
-        value = keys.value(rng) if kind == 0 or rng.random() < 0.3 else _number(rng)
+        value = keys.value(rng) if kind is _paired or rng.random() < 0.3 else _number(rng)
         drawn[key] = Fact(key, value, _thing(rng, library), statement, questions)
     return list(drawn.values())
 
