@@ -103,7 +103,7 @@ def _questions() -> list[Stage]:
     turn = ((130, 512, 8), (60, 1024, 4), (30, 2048, 2), (15, 4096, 2), (14, 8192, 2))
     return _course(
         (*turn, *turn),
-        needle=0.10, dense=0.03, chain=0.06, keyless=0.04, pairs=0.05, tracking=0.10,
+        needle=0.10, dense=0.03, chain=0.10, keyless=0.04, pairs=0.08, tracking=0.10,
         paraphrased=0.24,
     )  # fmt: skip
 
@@ -120,7 +120,7 @@ def _polish() -> list[Stage]:
 def _named() -> list[Stage]:
     return _course(
         ((260, 512, 8), (120, 1024, 4), (50, 2048, 2), (20, 4096, 2), (16, 8192, 2)),
-        needle=0.08, dense=0.02, chain=0.05, keyless=0.04, pairs=0.04, tracking=0.08,
+        needle=0.08, dense=0.02, chain=0.10, keyless=0.04, pairs=0.08, tracking=0.08,
         paraphrased=0.30,
     )  # fmt: skip
 
