@@ -2,6 +2,7 @@
 
 import dataclasses
 import re
+from collections import Counter
 from itertools import pairwise
 
 import numpy as np
@@ -70,6 +71,22 @@ def test_a_chain_lists_every_name_that_leads_to_the_value(rng, library):
     sample = chains.chain(rng, library, 600, hops=2, chains=1)
     text = library.tokenizer.decode(sample.tokens.tolist())
     assert text.count("VAR ") >= 5  # three names on the left, two on the right
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_each_chain_is_asked_for_once_while_there_is_room(seed, library):
+    sample = chains.chain(np.random.default_rng(seed), library, 900, hops=2, chains=3)
+    text = library.tokenizer.decode(sample.tokens.tolist())
+    asked = re.findall(r"(?:assigned the value (\d{5}) in|= VAR [A-Z]{5} = (\d{5})\.)", text)
+    assert len({listed or told for listed, told in asked}) == len(asked) == 3
+    short = chains.chain(np.random.default_rng(seed), library, 200, hops=2, chains=3)
+    assert len(short.tokens) == 200 and (short.roles == Role.ANSWER).any()
+
+
+def test_words_come_one_by_one_as_well_and_none_of_them_was_kept_out(rng, library):
+    known = dataclasses.replace(library, vocabulary=["zebras", "equals", "quorum"])
+    drawn = Counter(word for _ in range(200) for word in samples._words(rng, known).split())
+    assert min(drawn["zebras"], drawn["quorum"]) > 30 and not drawn["equals"]
 
 
 def test_names_are_asked_for_in_the_words_of_the_evaluation(library):

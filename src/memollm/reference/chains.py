@@ -21,9 +21,12 @@ def chain(
     hops: int | None = None,
     chains: int | None = None,
 ) -> Sample:
-    """Chains of ``hops`` assignments in a haystack, then questions that list one of them."""
+    """Chains of ``hops`` assignments in a haystack, then a question for each, in any order.
+
+    Where they do not all fit, questions are left out, then hops and chains.
+    """
     hops = int(rng.integers(1, 5)) if hops is None else hops
-    chains = int(rng.integers(1, 4)) if chains is None else chains
+    chains = int(rng.integers(1, 5)) if chains is None else chains
     names = [["".join(rng.choice(LETTERS, 5)) for _ in range(hops + 1)] for _ in range(chains)]
     values = [keys.number(rng, 5) for _ in range(chains)]
     queues = [_assignments(*one) for one in zip(names, values, strict=True)]
@@ -31,9 +34,13 @@ def chain(
     while any(queues):  # chains interleave, each in its own order
         queue = queues[rng.choice([i for i, queue in enumerate(queues) if queue])]
         stated.append(encode(library.tokenizer, queue.pop(0)))
-    which = int(rng.integers(chains))
-    asked = encode(library.tokenizer, question(names[which], values[which], rng.random() < 0.6))
-    room = length - len(asked[0]) - sum(len(tokens) for tokens, _ in stated)
+    asked = [
+        encode(library.tokenizer, question(names[which], values[which], rng.random() < 0.6))
+        for which in rng.permutation(chains)
+    ]
+    room = length - sum(len(tokens) for tokens, _ in stated + asked)
+    while room < 0 and len(asked) > 1:
+        room += len(asked.pop()[0])
     if room < 0:
         return chain(rng, library, length, max(1, hops - 1), max(1, chains - 1))
     haystack = library.noise(room) if rng.random() < 0.4 else library.window(rng, room)
@@ -43,7 +50,7 @@ def chain(
     ):
         parts += [(haystack[done:place], np.full(place - done, int(Role.TEXT))), assignment]
         done = place
-    parts += [(haystack[done:], np.full(room - done, int(Role.TEXT))), asked]
+    parts += [(haystack[done:], np.full(room - done, int(Role.TEXT))), *asked]
     tokens, roles = (np.concatenate(column) for column in zip(*parts, strict=True))
     return Sample(tokens, roles)
 

@@ -15,7 +15,7 @@ from memollm.reference import keys
 from memollm.reference.facts import Fact
 from memollm.reference.library import Library
 from memollm.reference.samples import COUNTS, Sample, TooShortError, needle, text
-from memollm.reference.wordings import KEPT_OUT, THINGS
+from memollm.reference.wordings import KEPT_OUT_WORDS, THINGS
 from memollm.reference.words import NOUNS
 
 Draw = Callable[[np.random.Generator, Library], tuple[str, tuple[str, ...]]]
@@ -141,13 +141,6 @@ NAMED: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("{key} {words} {value} {thing} {words}.", _NAMED),
 )
 
-_KEPT_OUT = {
-    word
-    for kept in KEPT_OUT.values()
-    for template in kept.statements + kept.questions
-    for word in re.findall(r"[a-z]+", template.lower())
-}
-
 
 def _fixed(of: tuple[tuple[str, tuple[str, ...]], ...]) -> Draw:
     return lambda rng, library: of[rng.integers(len(of))]
@@ -244,7 +237,7 @@ def _thing(rng: np.random.Generator, library: Library) -> str:
         words = re.findall(r"[A-Za-z]+", library.snippet(rng, 5))
     else:
         words = (THINGS, NOUNS, library.vocabulary)[pool - 1]
-    things = [word for word in words if word.lower() not in _KEPT_OUT] or THINGS
+    things = [word for word in words if word.lower() not in KEPT_OUT_WORDS] or THINGS
     return things[rng.integers(len(things))]
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from memollm.reference.facts import Fact, draw_facts
 from memollm.reference.library import Library
 from memollm.reference.pieces import Piece, Role, encode
-from memollm.reference.wordings import KEYLESS
+from memollm.reference.wordings import KEPT_OUT_WORDS, KEYLESS
 
 INTRODUCTIONS = (
     "Some special magic numbers are hidden within the following text. Make sure to memorize it. "
@@ -179,8 +179,21 @@ def _filler(rng: np.random.Generator, library: Library) -> str:
     return f", {library.snippet(rng, 8)}," if shape < 0.8 else f" {library.snippet(rng, 8)}"
 
 
+def _words(rng: np.random.Generator, library: Library) -> str:
+    """One to five words of text, three times in ten of those that serve as keys, one by one.
+
+    Of these rare ones come as often as common ones, and so do the tokens that they end with: an
+    answer has to begin behind any of them. None is a word of a wording that is not trained on.
+    """
+    if rng.random() < 0.7:
+        return library.snippet(rng, 5)
+    drawn = (library.vocabulary[i] for i in rng.integers(len(library.vocabulary), size=5))
+    known = [word for word in drawn if word not in KEPT_OUT_WORDS]
+    return " ".join(known[: int(rng.integers(1, 6))]) or library.snippet(rng, 5)
+
+
 def _stated(rng: np.random.Generator, library: Library, fact: Fact) -> list[Piece]:
-    return fact.stated(_filler(rng, library), lambda: library.snippet(rng, 5))
+    return fact.stated(_filler(rng, library), lambda: _words(rng, library))
 
 
 def _question(rng: np.random.Generator, library: Library, fact: Fact):
@@ -188,5 +201,5 @@ def _question(rng: np.random.Generator, library: Library, fact: Fact):
     pieces: list[Piece] = [("\n" if rng.random() < 0.7 else " ", Role.TEXT)]
     return encode(
         library.tokenizer,
-        [*pieces, *fact.asked(question, _filler(rng, library), lambda: library.snippet(rng, 5))],
+        [*pieces, *fact.asked(question, _filler(rng, library), lambda: _words(rng, library))],
     )

@@ -11,6 +11,7 @@ family; ``KEPT_OUT`` is never trained on and measures whether asking was learnt 
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 
@@ -191,3 +192,9 @@ KEPT_OUT = {
 }
 # Of those, whose telling words stand in no template of the training either.
 UNHEARD = ("porter", "parcel", "comet", "orchard", "swimmer")
+KEPT_OUT_WORDS = {
+    word
+    for kept in KEPT_OUT.values()
+    for template in kept.statements + kept.questions
+    for word in re.findall(r"[a-z]+", template.lower())
+}
