@@ -1,5 +1,6 @@
 """Growth keeps what was learnt; the circuit it builds follows links."""
 
+import copy
 from dataclasses import replace
 
 import numpy as np
@@ -7,14 +8,23 @@ import pytest
 import torch
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
+from transformers import Qwen2ForCausalLM
 
-from memollm.reference import spots
+from memollm.reference import spots, weights_path
 from memollm.reference.config import Architecture
 from memollm.reference.grow import widen
 from memollm.reference.links import HEAD, NEURONS, SIZE, WIDTH, follow_links
 from memollm.reference.measure import MeasureConfig, held_out_library
 from memollm.reference.model import build_model
-from memollm.reference.spots import LETTERS, distance, draw_spots, first_letters
+from memollm.reference.origins import FETCHING, SENT, name_values
+from memollm.reference.spots import (
+    BLANK,
+    LETTERS,
+    VALUE,
+    distance,
+    draw_spots,
+    first_letters,
+)
 from memollm.reference.tracking import HEAD as INTRODUCTION
 from memollm.tasks.refuse import LINKS
 
@@ -87,6 +97,38 @@ def test_the_name_before_is_what_comes_next(linked, library):
     assert LETTERS[int((after - before).argmax())] == "P"
 
 
+def test_the_first_letter_is_passed_on_where_an_assigned_value_ends(linked, library):
+    model = copy.deepcopy(linked)
+    name_values(model, library, 192, 448)
+    tokens, names = names_of(library, TEXT)
+    found = model(tokens, output_attentions=True, output_hidden_states=True)
+    end, back = names.index("3") + 1, distance(library.tokenizer, VALUE)
+    assert names[end] == "." and names[end - back] == "ĠU"
+    assert found.attentions[1][0, FETCHING, end, end - back] > 0.9
+    passed = found.hidden_states[2][0, :, 192 + SIZE : 192 + 2 * SIZE]
+    assert LETTERS[int(passed[end].argmax())] == "U"
+
+
+def test_a_trained_model_is_sent_from_a_listing_to_where_its_value_was_assigned(library):
+    model = Qwen2ForCausalLM.from_pretrained(weights_path(), attn_implementation="eager")
+    model = model.float().eval()
+    tokens, names = names_of(library, f"{TEXT} Which have the value 87723,{BLANK}")
+    text = torch.from_numpy(library.window(np.random.default_rng(0), 400))[None]
+    before = [model(it, labels=it, output_attentions=True) for it in (tokens, text)]
+    name_values(model, library, 192, 448)
+    after = [model(it, labels=it, output_attentions=True) for it in (tokens, text)]
+    end = names.index("3") + 1
+    looks = [it.attentions[2][0, list(SENT), -1, end].min() for it in (before[0], after[0])]
+    assert names[-1] == "Ġ" and looks[0] < 0.5 and looks[1] > 0.9
+    assert abs(after[1].loss - before[1].loss) < 0.02  # of text, 3.5
+
+
+def test_values_need_room(library):
+    wider = widen(fresh(), 192 + WIDTH, 448 + NEURONS - 1)
+    with pytest.raises(ValueError, match="values need 52 new neurons"):
+        name_values(wider, library, 192, 448)
+
+
 def test_what_is_refused_beforehand_is_what_the_circuit_needs(library, monkeypatch):
     monkeypatch.setattr(spots, "CHAINS", 12)
     assert {"hidden": WIDTH, "feed_forward": NEURONS} == LINKS
@@ -96,7 +138,7 @@ def test_what_is_refused_beforehand_is_what_the_circuit_needs(library, monkeypat
 @pytest.mark.parametrize(("hidden", "feed_forward"), [(WIDTH - 1, NEURONS), (WIDTH, NEURONS - 1)])
 def test_links_need_room(library, hidden, feed_forward):
     wider = widen(fresh(), 192 + hidden, 448 + feed_forward)
-    with pytest.raises(ValueError, match="52 new dimensions and 26 new neurons"):
+    with pytest.raises(ValueError, match="52 new dimensions and 52 new neurons"):
         follow_links(wider, library, 192, 448)
 
 

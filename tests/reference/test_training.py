@@ -75,7 +75,7 @@ def growing(checkpoint_every: int) -> dict:
         "far": [Stage(1, 512, 2)],
         "questions": [Stage(1, 256, 2)],
         "polish": [Stage(1, 256, 2)],
-        "grown_feed_forward": 64,
+        "grown_feed_forward": 96,
         "grown_shares": [2.0],
     }
 

@@ -112,7 +112,7 @@ def _polish() -> list[Stage]:
     turn = ((600, 1024, 4), (300, 2048, 2), (60, 4096, 2), (24, 8192, 2))
     return _course(
         (*turn, *turn),
-        needle=0.08, dense=0.02, chain=0.08, keyless=0.04, pairs=0.04, tracking=0.07,
+        needle=0.08, dense=0.02, chain=0.04, keyless=0.04, pairs=0.04, tracking=0.07,
         paraphrased=0.15,
     )  # fmt: skip
 

@@ -16,7 +16,8 @@ from memollm.reference.tracking import tracking
 
 LETTERS = string.ascii_uppercase
 NAME = 5  # letters
-LINK = " VAR {}QJKZ = VAR HVWPB"
+LINK, VALUE = " VAR {}QJKZ = VAR HVWPB", " VAR {}QJKZ = 50718"
+BLANK = " they are: "  # what a listing's first name follows
 CHAINS, TEXTS, LENGTH = 96, 24, 256
 
 
@@ -27,6 +28,9 @@ class Spots:
     tokens: Tensor
     letters: Tensor  # of a name's first letter: its number, elsewhere -1
     ends: Tensor  # bool: behind "VAR PMKKW = VAR UCNDO"
+    value_ends: Tensor  # bool: behind "VAR UCNDO = 87723"
+    blanks: Tensor  # bool: the last token of ``BLANK``
+    value_back: int  # tokens from behind "VAR UCNDO = 87723" back to the name's first letter
 
 
 def draw_spots(library: Library, seed: int) -> Spots:
@@ -39,16 +43,24 @@ def draw_spots(library: Library, seed: int) -> Spots:
     tokens = torch.from_numpy(
         np.stack([_sample(library, seed, number) for number in range(CHAINS + TEXTS)])
     )
-    letter, r = is_letter(tokenizer)[tokens], tokens == tokenizer.token_to_id("R")
-    back = distance(tokenizer)
-    ends = shifted(letter, back) & (shifted(r, back + 1) | shifted(r, back + 2))
+    letter, digit = (written_with(tokenizer, it)[tokens] for it in (LETTERS, string.digits))
+    back, value_back = distance(tokenizer), distance(tokenizer, VALUE)
+    r = tokens == tokenizer.token_to_id("R")
+    ends, value_ends = (
+        shifted(letter, first) & (shifted(r, first + 1) | shifted(r, first + 2))
+        for first in (back, value_back)
+    )
     for place in range(1, NAME + 1):
         ends &= shifted(letter, place)
-    if not ends.any():
+        value_ends &= shifted(digit, place)
+    if not ends.any() or not value_ends.any():
         raise ValueError("links need a tokenizer that writes names letter by letter")
+    blanks = torch.ones_like(ends)
+    for place, token in enumerate(reversed(tokenizer.encode(BLANK).ids)):
+        blanks &= shifted(tokens == token, place)
     numbers = torch.full((tokenizer.get_vocab_size(),), -1)
     numbers[first_letters(tokenizer)] = torch.arange(len(LETTERS))
-    return Spots(tokens, numbers[tokens], ends)
+    return Spots(tokens, numbers[tokens], ends, value_ends, blanks, value_back)
 
 
 def _sample(library: Library, seed: int, number: int) -> np.ndarray:
@@ -61,11 +73,11 @@ def _sample(library: Library, seed: int, number: int) -> np.ndarray:
     return chain(rng, library, LENGTH, hops, chains).tokens
 
 
-def is_letter(tokenizer: Tokenizer) -> Tensor:
-    """For each token, whether it is one capital, a blank before it or not."""
+def written_with(tokenizer: Tokenizer, characters: str) -> Tensor:
+    """For each token, whether it is one of these characters, a blank before it or not."""
     found = torch.zeros(tokenizer.get_vocab_size(), dtype=torch.bool)
-    for letter in LETTERS:
-        for token in map(tokenizer.token_to_id, (letter, f"Ġ{letter}")):
+    for character in characters:
+        for token in map(tokenizer.token_to_id, (character, f"Ġ{character}")):
             if token is not None:
                 found[token] = True
     return found
@@ -77,10 +89,10 @@ def first_letters(tokenizer: Tokenizer) -> list[int]:
     return [tokenizer.encode(LINK.format(letter)).ids[-back] for letter in LETTERS]
 
 
-def distance(tokenizer: Tokenizer) -> int:
-    """Tokens from behind a link back to the first letter of its first name."""
-    first = LINK.index("{")
-    offsets = tokenizer.encode(LINK.format("X")).offsets
+def distance(tokenizer: Tokenizer, statement: str = LINK) -> int:
+    """Tokens from behind a statement back to the first letter of its first name."""
+    first = statement.index("{")
+    offsets = tokenizer.encode(statement.format("X")).offsets
     return len(offsets) - next(i for i, (_, end) in enumerate(offsets) if end > first)
 
 

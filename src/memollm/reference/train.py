@@ -26,6 +26,7 @@ from memollm.reference.initialise import PASSED_THROUGH
 from memollm.reference.library import Library
 from memollm.reference.links import follow_links
 from memollm.reference.model import build_model
+from memollm.reference.origins import name_values
 from memollm.reference.parallel import Team, team
 from memollm.reference.prepare import prepare
 from memollm.reference.step import build_optimizer, train_step
@@ -79,6 +80,7 @@ def _work(team: Team, config: TrainConfig, tracker: Tracker | None, build: Build
     torch.manual_seed(config.seed)
     model = build(config, library)
     growing, total = grown_at(config), sum(steps_of(config))
+    naming = begins_at(config, "named") if config.grown and config.circuit else total
     begins = begins_at(config, config.from_phase) if config.from_phase else 0
     saved = checkpoint.step_of(output)
     if max(begins, saved) > growing:  # to the shape alone: the weights are read
@@ -95,6 +97,9 @@ def _work(team: Team, config: TrainConfig, tracker: Tracker | None, build: Build
             if step == growing:
                 model = grow(model, config, library)
                 optimizer = build_optimizer(model, config, circuit)
+            if step == naming:
+                size = config.architecture
+                name_values(model, library, size.hidden, size.feed_forward, config.seed)
             shares = config.grown_shares if step >= growing else ()
             batch = draw_batch(config, library.in_shares(shares), step)
             metrics = train_step(model, optimizer, batch, step, config, team)

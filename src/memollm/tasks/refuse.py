@@ -12,8 +12,8 @@ from memollm.registry import refusal
 SIZES = ("vocabulary", "hidden", "layers", "heads", "kv_heads", "head_dim", "feed_forward")
 CIRCUIT = {"heads": 4, "kv_heads": 2, "head_dim": 64}  # what the hand-made circuit is built for
 CIRCUIT_LEAST = {"layers": 3, "hidden": 192}
-# New dimensions and neurons for what links.py builds when the model grows.
-LINKS = {"hidden": 52, "feed_forward": 26}
+# New dimensions and neurons for what links.py builds when the model grows, and origins.py later.
+LINKS = {"hidden": 52, "feed_forward": 52}
 
 
 def require(name: str, value: object, allowed: bool, condition: str) -> None:
