@@ -96,7 +96,7 @@ def test_a_training_that_was_stopped_goes_on_to_the_same_gates(config, model, to
     ],
 )  # fmt: skip
 def test_the_memory_shrinks_to_its_budget(changes, config, model, tokenizer, tmp_path):
-    config = dataclasses.replace(config, steps=12, log_every=1, lifetime=300.0, **changes)
+    config = dataclasses.replace(config, steps=16, log_every=1, lifetime=300.0, **changes)
     curve = Curve()
     path = train(config, model, tokenizer, "tiny", tmp_path / "out", curve).path
     assert curve.logged[-1]["overflow"] < 0.7 * curve.logged[0]["overflow"]
