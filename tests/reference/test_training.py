@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file
 
 from memollm.reference import spots
-from memollm.reference.batches import grown_at
+from memollm.reference.batches import grown_at, steps_of
 from memollm.reference.config import Architecture, Stage, TrainConfig
 from memollm.reference.step import learning_rate
 from memollm.reference.train import train
@@ -84,6 +84,8 @@ CASES = {
     "as it is": {},
     "before it grows": growing(2),
     "grown": growing(3),
+    "before values are named": {**growing(6), "named": [Stage(2, 256, 2)]},
+    "values named": {**growing(7), "named": [Stage(2, 256, 2)]},
     "far and never grown": {**growing(2), "grown": [], "longer": [Stage(1, 256, 2)]},
 }
 
@@ -107,7 +109,7 @@ def test_a_training_that_was_stopped_ends_in_the_same_weights(changes, tmp_path,
     notebook = Notebook()
     resumed = weights(train(stopped, notebook))
     first = changes.get("checkpoint_every", 3)
-    assert notebook.steps == list(range(first, 6))
+    assert notebook.steps == list(range(first, sum(steps_of(stopped))))
     assert all(torch.equal(resumed[name], whole[name]) for name in whole)
     width = stopped.grown_hidden if stopped.grown else stopped.architecture.hidden
     assert whole["model.norm.weight"].shape == (width,)

@@ -198,12 +198,20 @@ def look_back(
     turned back by ``distance`` tokens. Negative heights repel. The key's bias is large and its
     weights are made small there, lest the content of a token drown its position.
     """
-    half, angles = len(frequencies), -frequencies * distance
+    half = len(frequencies)
     turning = torch.cat([heights != 0, heights != 0])
     rows = head_rows(kv_head, 2 * half)
     attention.k_proj.bias[rows][:half] = torch.where(heights != 0, POSITION_BIAS, 0.0)
     keys = attention.k_proj.weight[rows]
     keys[turning] *= 0.3
+    turn_back(attention, frequencies, head, distance, heights)
+
+
+def turn_back(
+    attention: Qwen2Attention, frequencies: Tensor, head: int, distance: int, heights: Tensor
+) -> None:
+    """The query's part of ``look_back``, where another head has made the keys so already."""
+    half, angles = len(frequencies), -frequencies * distance
     queries = attention.q_proj.bias[head_rows(head, 2 * half)]
     queries[:half] = heights * angles.cos() / POSITION_BIAS
     queries[half:] = heights * angles.sin() / POSITION_BIAS

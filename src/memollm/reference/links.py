@@ -106,17 +106,28 @@ def _pass_on(
     hidden: int,
     feed_forward: int,
 ) -> None:
-    """Neurons, one for a letter, that are open where a link ends."""
-    neurons = layer.mlp
-    states = inputs_of(model, neurons.up_proj, spots.tokens)
-    passed, own = (slice(it, it + SIZE) for it in (hidden + SIZE, feed_forward))
-    ended = spots.ends.to(states)
-    fetched = fetched_letters(spots, back).to(states) * ended[..., None]
-    neurons.gate_proj.weight[own] = OPEN * read_off(
-        states, 2 * ended[..., None] - 1, 1 + END * ended
-    )
+    states = inputs_of(model, layer.mlp.up_proj, spots.tokens)
+    own = torch.arange(feed_forward, feed_forward + SIZE)
+    pass_letters_on(layer, states, spots.ends, fetched_letters(spots, back), own, hidden)
+
+
+def pass_letters_on(
+    layer: Qwen2DecoderLayer,
+    states: Tensor,
+    ends: Tensor,
+    letters: Tensor,
+    own: Tensor,
+    hidden: int,
+) -> None:
+    """Make neurons ``own``, one for a letter, that are open at ``ends`` and pass on ``letters``."""
+    neurons, ended = layer.mlp, ends.to(states)
+    fetched = letters.to(states) * ended[..., None]
+    opened = read_off(states, 2 * ended[..., None] - 1, 1 + END * ended)
+    neurons.gate_proj.weight[own] = OPEN * opened
     neurons.up_proj.weight[own] = read_off(states, fetched, ended + ELSEWHERE)
-    neurons.down_proj.weight[passed, own] = torch.eye(SIZE).to(states) / OPEN
+    written = torch.zeros_like(neurons.down_proj.weight[:, own])
+    written[hidden + SIZE : hidden + 2 * SIZE] = torch.eye(SIZE).to(states) / OPEN
+    neurons.down_proj.weight[:, own] = written
 
 
 def _copy(layer: Qwen2DecoderLayer, embedding: Tensor, hidden: int) -> None:

@@ -24,16 +24,15 @@ from torch import Tensor
 from transformers import Qwen2ForCausalLM
 from transformers.models.qwen2.modeling_qwen2 import Qwen2DecoderLayer
 
-from memollm.reference.initialise import head_rows, look_back, sharp_heights
+from memollm.reference.initialise import head_rows, sharp_heights, turn_back
 from memollm.reference.library import Library
 from memollm.reference.links import (
-    END,
     HEAD,
-    KV_HEAD,
-    OPEN,
+    NEURONS,
     SIZE,
     fetched_letters,
     inputs_of,
+    pass_letters_on,
     read_off,
 )
 from memollm.reference.spots import Spots, draw_spots
@@ -43,8 +42,7 @@ SENT = (0, 1)  # heads of layer 2, of one key-value head
 # Tried on a model of seed 1: with 12 a fifth of the attention goes there, with 24 all of it, for
 # 0.002 of the loss of text.
 PULL = 24.0
-ELSEWHERE = 0.002  # weight in a regression
-ASKED = 20.0  # the same, of the places that are looked from and to
+ASKED = 20.0  # weight in the regressions of the places that are looked from and to
 
 
 def name_values(
@@ -52,15 +50,16 @@ def name_values(
 ) -> None:
     """Build the circuit into ``model``, in which ``follow_links`` built its own.
 
+    Once: built again, into a finished model, it would say every letter twice.
     ``hidden`` and ``feed_forward`` are the dimensions and neurons a layer that the model had
     before it grew; ``seed`` draws the samples.
 
     Raises:
         ValueError: if the model has too few new neurons.
     """
-    if model.config.intermediate_size - feed_forward < 2 * SIZE:
+    if model.config.intermediate_size - feed_forward < NEURONS:
         raise ValueError(
-            f"values need {2 * SIZE} new neurons: {model.config.intermediate_size=}, of which "
+            f"values need {NEURONS} new neurons: {model.config.intermediate_size=}, of which "
             f"{feed_forward} are old"
         )
     spots = draw_spots(library, seed)
@@ -72,16 +71,14 @@ def name_values(
 
 
 def _fetch(model: Qwen2ForCausalLM, layer: Qwen2DecoderLayer, spots: Spots, hidden: int) -> None:
-    attention, size = layer.self_attn, layer.self_attn.head_dim
-    own = head_rows(FETCHING, size)
+    attention = layer.self_attn
+    own = head_rows(FETCHING, attention.head_dim)
     attention.q_proj.weight[own] = 0
     attention.q_proj.bias[own] = 0
     attention.o_proj.weight[:, own] = 0
-    keys = {name: it.clone() for name, it in attention.k_proj.named_parameters()}
     frequencies = model.model.rotary_emb.inv_freq.float()
     heights = sharp_heights(frequencies, 5.0)
-    look_back(attention, frequencies, KV_HEAD, FETCHING, spots.value_back, heights)
-    attention.k_proj.load_state_dict(keys)  # head 2 has made them so already
+    turn_back(attention, frequencies, FETCHING, spots.value_back, heights)
     attention.o_proj.weight[hidden : hidden + SIZE, own][:, :SIZE] = torch.eye(SIZE)
 
 
@@ -97,15 +94,8 @@ def _pass_on(
     active = F.silu(neurons.gate_proj(states)) * neurons.up_proj(states)
     worth = active.abs().mean((0, 1)) * neurons.down_proj.weight.norm(dim=0)
     worth[: feed_forward + SIZE] = torch.inf  # old ones, and those that links have
-    own = worth.argsort()[:SIZE]
-    ended = spots.value_ends.to(states)
-    letters = fetched_letters(spots, spots.value_back).to(states) * ended[..., None]
-    opened = read_off(states, 2 * ended[..., None] - 1, 1 + END * ended)
-    neurons.gate_proj.weight[own] = OPEN * opened
-    neurons.up_proj.weight[own] = read_off(states, letters, ended + ELSEWHERE)
-    neurons.down_proj.weight[:, own] = 0
-    passed = torch.arange(hidden + SIZE, hidden + 2 * SIZE, device=own.device)
-    neurons.down_proj.weight[passed[:, None], own[None]] = torch.eye(SIZE).to(states) / OPEN
+    letters = fetched_letters(spots, spots.value_back)
+    pass_letters_on(layer, states, spots.value_ends, letters, worth.argsort()[:SIZE], hidden)
 
 
 def _send(model: Qwen2ForCausalLM, layer: Qwen2DecoderLayer, spots: Spots) -> None:

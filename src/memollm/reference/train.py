@@ -100,6 +100,7 @@ def _work(team: Team, config: TrainConfig, tracker: Tracker | None, build: Build
             if step == naming:
                 size = config.architecture
                 name_values(model, library, size.hidden, size.feed_forward, config.seed)
+                optimizer = build_optimizer(model, config, circuit)
             shares = config.grown_shares if step >= growing else ()
             batch = draw_batch(config, library.in_shares(shares), step)
             metrics = train_step(model, optimizer, batch, step, config, team)
