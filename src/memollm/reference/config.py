@@ -119,8 +119,8 @@ def _polish() -> list[Stage]:
 
 def _named() -> list[Stage]:
     return _course(
-        ((260, 512, 8), (120, 1024, 4), (50, 2048, 2), (20, 4096, 2), (16, 8192, 2)),
-        needle=0.08, dense=0.02, chain=0.10, keyless=0.04, pairs=0.08, tracking=0.08,
+        ((260, 512, 8), (120, 1024, 4), (50, 2048, 2), (30, 4096, 2), (40, 8192, 2)),
+        needle=0.10, dense=0.02, chain=0.10, keyless=0.08, pairs=0.08, tracking=0.08,
         paraphrased=0.30,
     )  # fmt: skip
 

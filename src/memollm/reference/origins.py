@@ -35,7 +35,7 @@ from memollm.reference.links import (
     pass_letters_on,
     read_off,
 )
-from memollm.reference.spots import Spots, draw_spots
+from memollm.reference.spots import FACTS, Spots, draw_spots
 
 FETCHING = HEAD + 1  # of layer 1
 SENT = (0, 1)  # heads of layer 2, of one key-value head
@@ -62,7 +62,7 @@ def name_values(
             f"values need {NEURONS} new neurons: {model.config.intermediate_size=}, of which "
             f"{feed_forward} are old"
         )
-    spots = draw_spots(library, seed)
+    spots = draw_spots(library, seed, FACTS)
     second, third = cast(list[Qwen2DecoderLayer], list(model.model.layers[1:3]))
     with torch.no_grad():
         _fetch(model, second, spots, hidden)

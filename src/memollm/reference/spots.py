@@ -1,4 +1,4 @@
-"""Samples of linked variables and of text, and the places in them where a link ends."""
+"""Samples of linked variables, of text and of facts, and the places in them where a link ends."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from torch import Tensor
 
 from memollm.reference.chains import chain
 from memollm.reference.library import Library
+from memollm.reference.samples import dense
 from memollm.reference.tracking import tracking
 
 LETTERS = string.ascii_uppercase
@@ -19,6 +20,9 @@ NAME = 5  # letters
 LINK, VALUE = " VAR {}QJKZ = VAR HVWPB", " VAR {}QJKZ = 50718"
 BLANK = " they are: "  # what a listing's first name follows
 CHAINS, TEXTS, LENGTH = 96, 24, 256
+# Without them layer 2 took other numbers for values of variables: pairs as JSON fell from 97 to
+# 90 % (n = 100) when origins.py was built into a finished model, and with them to 97.
+FACTS = 64
 
 
 @dataclass(frozen=True)
@@ -33,15 +37,17 @@ class Spots:
     value_back: int  # tokens from behind "VAR UCNDO = 87723" back to the name's first letter
 
 
-def draw_spots(library: Library, seed: int) -> Spots:
+def draw_spots(library: Library, seed: int, facts: int = 0) -> Spots:
     """Chains in text and noise, one or several a sample, a quarter as RULER has them; then text.
+
+    And then so many samples of dense facts, in which nothing is linked.
 
     Raises:
         ValueError: if the tokens of names are not single letters, so that no link is found.
     """
     tokenizer = library.tokenizer
     tokens = torch.from_numpy(
-        np.stack([_sample(library, seed, number) for number in range(CHAINS + TEXTS)])
+        np.stack([_sample(library, seed, number) for number in range(CHAINS + TEXTS + facts)])
     )
     letter, digit = (written_with(tokenizer, it)[tokens] for it in (LETTERS, string.digits))
     back, value_back = distance(tokenizer), distance(tokenizer, VALUE)
@@ -65,6 +71,8 @@ def draw_spots(library: Library, seed: int) -> Spots:
 
 def _sample(library: Library, seed: int, number: int) -> np.ndarray:
     rng = np.random.default_rng([seed, number])
+    if number >= CHAINS + TEXTS:
+        return dense(rng, library, LENGTH).tokens
     if number >= CHAINS:
         return library.window(rng, LENGTH)
     if number % 4 == 3:
